@@ -1,0 +1,26 @@
+//! Owns what the language has to say about a text: code, place, reason, cure. Never colours or terminals.
+
+use crate::source::Span;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Severity {
+    Error,
+    Warning,
+}
+
+/// One finding. `code` is stable, such as `E0301` or `W0107`; "not yet" refusals are `N….`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Diagnostic {
+    pub code: &'static str,
+    pub severity: Severity,
+    /// One sentence without a full stop.
+    pub message: String,
+    /// What is underlined, with a word on it (may be empty).
+    pub primary: (Span, String),
+    /// Other places that matter ("shadowed by this arm").
+    pub secondary: Vec<(Span, String)>,
+    /// Why.
+    pub reason: Option<String>,
+    /// How to mend it.
+    pub help: Option<String>,
+}
