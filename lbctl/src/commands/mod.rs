@@ -1,0 +1,30 @@
+//! One file per verb.
+
+pub mod agent;
+pub mod apply;
+pub mod bench;
+pub mod check;
+pub mod compile;
+pub mod demo;
+pub mod detach;
+pub mod doctor;
+pub mod status;
+pub mod test;
+
+use crate::args::Verb;
+use crate::console::{Console, Outcome};
+
+pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
+    match verb {
+        Verb::Check(args) => check::run(args, console),
+        Verb::Test(args) => test::run(args, console),
+        Verb::Compile(args) => compile::run(args, console),
+        Verb::Apply(args) => apply::run(args, console),
+        Verb::Status(args) => status::run(args, console),
+        Verb::Detach(args) => detach::run(args, console),
+        Verb::Agent(args) => agent::run(args, console),
+        Verb::Bench(args) => bench::run(args, console),
+        Verb::Doctor(args) => doctor::run(args, console),
+        Verb::Demo(args) => demo::run(args, console),
+    }
+}
