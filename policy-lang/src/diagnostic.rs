@@ -5,8 +5,17 @@ use crate::source::Span;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Severity {
     Error,
+    /// Shown, and an error to those who deny it.
     Warning,
+    /// Said only to those who deny it (`check --deny implicit-exit`).
+    Allowed,
 }
+
+/// Codes of warnings and allowed findings that have a name, which `--deny` takes as well.
+pub const NAMES: &[(&str, &str)] = &[(IMPLICIT_EXIT, "implicit-exit")];
+
+/// An exit that is not written and takes the policy's default.
+pub const IMPLICIT_EXIT: &str = "W0901";
 
 /// One finding. `code` is stable, such as `E0301` or `W0107`; "not yet" refusals are `N….`.
 #[derive(Clone, PartialEq, Eq, Debug)]
