@@ -170,6 +170,9 @@ pub struct Test {
     /// `!=` or `not in`: the field is there and its value is not among `values`.
     pub negated: bool,
     pub values: Values,
+    /// The sets that `values` was taken from, those they are united from included: what `given X in SET` adds
+    /// to one of them, it adds here. Sets taken away by `except` are not among them.
+    pub sets: Vec<SetId>,
     /// As written, white space folded.
     pub text: String,
     pub span: Span,
