@@ -150,23 +150,36 @@ pub const N_P0: usize = 5;
 pub const N_P1: usize = 6;
 pub const N_P2: usize = 7;
 
-/// `P0`: mask of fields, `P1`: offset of the root row. For each field of the mask in ascending order:
-/// `cur = T[cur + class(field)]`; the word found last is the next node. A mask of 0 does not occur.
+/// `P0`: mask of fields, `P1`: the root row. For each field of the mask in ascending order the row `cur` leads to
+/// the next one by the field's class (`ROW_SPARSE` says how); what is found last is the offset of the next node.
+/// A mask of 0 does not occur.
 pub const OP_DECIDE: u32 = 0;
-/// Only its counter matters; `NEXT`.
-pub const OP_COUNT: u32 = 1;
 /// `P0`: offset of the limit's descriptor (`L_*`). `NEXT`, exit A `exceed`.
-pub const OP_LIMIT: u32 = 2;
+pub const OP_LIMIT: u32 = 1;
 /// `P0`: `EVERY_*`, `P1`: turn ordinal, `P2`: N. Next node is `T[NEXT + k]` with 0 ≤ k < N.
-pub const OP_EVERY: u32 = 3;
+pub const OP_EVERY: u32 = 2;
 /// `P0`: offset of the tracker's descriptor (`T_*`). `NEXT`, exit A `full`, exit B `invalid`.
-pub const OP_TRACK: u32 = 4;
+pub const OP_TRACK: u32 = 3;
 /// `P0`: offset of the pool's descriptor (`P_*`). `NEXT`, exit A `empty`, exit B `ports`.
-pub const OP_TRANSLATE: u32 = 5;
+pub const OP_TRANSLATE: u32 = 4;
 /// `NEXT`, exit A `invalid`.
-pub const OP_TRANSLATE_BACK: u32 = 6;
+pub const OP_TRANSLATE_BACK: u32 = 5;
 /// `P0`: `END_*`.
-pub const OP_END: u32 = 7;
+pub const OP_END: u32 = 6;
+
+// Rows of a decision table. Without `ROW_SPARSE` in `cur` the row is dense: `next = T[cur + class]`. With it, the row
+// at `cur & ROW_OFFSET` holds only the classes that differ from its default, in a table without collisions:
+// `cell = ((class * T[row + R_FACTOR]) mod 2^32 >> 16) & T[row + R_MASK]`, and the pair at `row + R_PAIRS + 2 * cell`
+// is (class, next) if its first word is the class; else `next = T[row + R_DEFAULT]`.
+pub const ROW_SPARSE: u32 = 0x8000_0000;
+pub const ROW_OFFSET: u32 = 0x1fff_ffff;
+pub const R_DEFAULT: usize = 0;
+pub const R_FACTOR: usize = 1;
+/// Number of pairs, a power of two, minus one.
+pub const R_MASK: usize = 2;
+pub const R_PAIRS: usize = 3;
+/// First word of a pair that holds nothing.
+pub const R_NONE: u32 = 0xffff_ffff;
 
 pub const END_DROP: u32 = 0;
 pub const END_PASS: u32 = 1;
