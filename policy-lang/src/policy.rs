@@ -232,6 +232,7 @@ pub struct AddrSet {
 pub struct Set {
     pub name: String,
     pub span: Span,
+    /// Every test that names this set holds this very `Arc`: that is how `given … in SET` finds them.
     pub addrs: Arc<AddrSet>,
     /// From a file: opaque to the errors about empty or shadowed guards.
     pub from_file: bool,

@@ -166,7 +166,8 @@ pub struct Flow {
     pub identity: u32,
     /// `DIR_ORIGINAL`: the server's initial sequence number + 1 once REPLIED.
     pub isn: u32,
-    /// Latest acknowledgement number sent in this direction: an RST of the other side must carry it (RFC 5961).
+    /// Latest acknowledgement number sent in this direction: an RST of the other side must carry it as its
+    /// sequence number (RFC 5961, section 3).
     pub acked: u32,
     /// Next hop of this direction and the tick it was asked for.
     pub next_hop: NextHop,
@@ -176,7 +177,8 @@ pub struct Flow {
     pub pad: [u8; 3],
     /// Dense number of the pool + 1, 0 if untranslated.
     pub pool: u32,
-    pub reserved: u32,
+    /// Ticks that it lives on once it is CLOSING: the reply's way may pass no tracker that could tell.
+    pub half_open: u32,
 }
 
 pub const DIR_ORIGINAL: u8 = 0;
