@@ -1,1 +1,17 @@
+//! Owns the kernel: loads the XDP program, fills its maps, attaches, swaps and adopts, reads counters, ages flows.
+//! Never reads a policy: it is given a finished [`Image`](lb_abi::bundle::Image) and the 32 bytes of its id.
+//!
+//! An *instance* ([`instance::Instance`]) is a name within a network namespace, with one or more devices below it.
+//! What it keeps in the kernel is pinned below a [`run_dir::RunDir`], so that traffic goes on when every process is gone.
 
+pub mod agent;
+pub mod apply;
+pub mod error;
+pub mod instance;
+pub mod net;
+pub mod netns;
+pub mod run_dir;
+pub mod status;
+pub mod trial;
+
+pub use error::Error;

@@ -1,0 +1,89 @@
+//! Owns every way in which the kernel side can refuse, each one clear sentence with the cure.
+//! Never a panic, and never a cause that is only a number.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why something could not be done. Nothing that was in place is changed by an error.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "{0:?} is not a name for an instance: use 1 to 32 letters, digits, `-` or `_`, a letter or digit first"
+    )]
+    InstanceName(String),
+    #[error("instance {instance} is busy: {holder}; wait for it to end")]
+    Busy { instance: String, holder: String },
+    #[error("an agent of instance {instance} already runs ({holder}); stop it with TERM first")]
+    AgentBusy { instance: String, holder: String },
+    #[error("instance {0} has no policy in place: apply one first")]
+    NothingApplied(String),
+    #[error("no network namespace is called {name:?} ({cause}); `ip netns list` shows those there are")]
+    UnknownNamespace { name: String, cause: io::Error },
+    #[error("no device is called {name:?}{}", did_you_mean(.near))]
+    UnknownDevice { name: String, near: Vec<String> },
+    #[error("device {0} is down: set it up first (ip link set {0} up)")]
+    DeviceDown(String),
+    #[error(
+        "device {device} already runs an XDP program that is not ours (id {id}, {name}): detach it first (ip link set {device} xdp off)"
+    )]
+    ForeignProgram { device: String, id: u32, name: String },
+    #[error("device {device} belongs to instance {instance}: detach that one first")]
+    OtherInstance { device: String, instance: String },
+    #[error("device {device} cannot run XDP in its driver ({cause}): {cure}")]
+    NativeRefused { device: String, cause: io::Error, cure: String },
+    #[error("device {device} refused the program ({cause})")]
+    AttachRefused { device: String, cause: io::Error },
+    #[error(
+        "device {device} was asked to run the program in mode {wanted} but the kernel runs it in mode {got}; it was detached again"
+    )]
+    WrongMode { device: String, wanted: String, got: String },
+    #[error(
+        "device {device} has an MTU of {mtu}, more than the {max} that its driver can give XDP in one buffer: set it to at most {max} (ip link set {device} mtu {max})"
+    )]
+    Mtu { device: String, mtu: u32, max: u32 },
+    #[error(
+        "the maps in place were made by another version of lbctl (schema {found}, this one has {ours}): apply with fresh state to replace them, which forgets flows and counters"
+    )]
+    Schema { found: u32, ours: u32 },
+    #[error("the kernel's verifier refused the program: {0}")]
+    Verifier(String),
+    #[error("{what}: {cause}")]
+    Kernel { what: String, cause: io::Error },
+    #[error("{path}: {cause}")]
+    File { path: PathBuf, cause: io::Error },
+    #[error("{path} is not a record this version can read: {cause}")]
+    Record { path: PathBuf, cause: String },
+    #[error(
+        "the hash key {path} is readable by others (mode {mode:o}): chmod 600 it, or delete it to have a new one made"
+    )]
+    KeyReadable { path: PathBuf, mode: u32 },
+    #[error("the hash key {path} has {len} bytes instead of 16: delete it to have a new one made")]
+    KeyLength { path: PathBuf, len: usize },
+    #[error("pins cannot be kept: {0}")]
+    Pins(String),
+    #[error("the image is not one this version can load: {0}")]
+    Image(String),
+    #[error("the policy needs {wanted} {what}, more than the {max} there can be")]
+    TooMany { what: &'static str, wanted: u64, max: u64 },
+    #[error("netlink: {0}")]
+    Netlink(String),
+}
+
+impl Error {
+    /// A system call that failed, in the words of what was tried.
+    pub fn kernel(what: impl Into<String>, cause: io::Error) -> Error {
+        Error::Kernel { what: what.into(), cause }
+    }
+
+    pub fn file(path: impl Into<PathBuf>, cause: io::Error) -> Error {
+        Error::File { path: path.into(), cause }
+    }
+}
+
+fn did_you_mean(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        [one] => format!("; did you mean {one}?"),
+        many => format!("; did you mean one of {}?", many.join(", ")),
+    }
+}

@@ -1,0 +1,2 @@
+//! Owns what the kernel says about links.
+//! Never changes one.
