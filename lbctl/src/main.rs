@@ -5,6 +5,8 @@
 mod args;
 mod commands;
 mod console;
+mod files;
+mod findings;
 
 use std::process::ExitCode;
 
