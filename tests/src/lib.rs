@@ -1,1 +1,9 @@
+//! Owns what tests across crates share: frames, random policies and traffic, replayed cases, the differential run.
+//! Never an assertion about one crate alone: those stand beside that crate's code.
 #![forbid(unsafe_code)]
+
+pub mod damage;
+pub mod frame;
+pub mod policy_text;
+pub mod traffic;
+pub mod vocabulary;
