@@ -7,7 +7,9 @@
 pub mod agent;
 pub mod apply;
 pub mod error;
+pub mod ethtool;
 pub mod instance;
+pub mod lab;
 pub mod net;
 pub mod netns;
 pub mod run_dir;

@@ -1,0 +1,216 @@
+//! Owns devices, addresses, routes and neighbours of a lab's namespaces, by rtnetlink.
+//! Never decides which of them a network has: that is the layout's.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
+
+use futures_util::TryStreamExt;
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp};
+use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
+
+use super::error::from_netlink;
+use super::{ConstantProgram, Error, Namespace};
+use crate::ethtool::{self, Offload};
+
+/// Frames a device has seen since it exists, as the kernel counts them (`rtnl_link_stats64`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Frames {
+    pub received: u64,
+    pub sent: u64,
+    /// Dropped on receive and on send.
+    pub receive_dropped: u64,
+    pub send_dropped: u64,
+}
+
+/// One end of a veth pair: its namespace, its name (at most 15 bytes) and its MAC.
+pub(super) struct End<'a> {
+    pub namespace: &'a Namespace,
+    pub device: &'a str,
+    pub mac: [u8; 6],
+}
+
+const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
+
+/// Makes a veth pair with an end in each namespace, both up, with checksums computed in software.
+pub(super) fn veth(near: &End<'_>, far: &End<'_>) -> Result<(), Error> {
+    let doing = format!(
+        "link {} of {} with {} of {}",
+        near.device,
+        near.namespace.name(),
+        far.device,
+        far.namespace.name()
+    );
+    let far_fd = far.namespace.net_fd();
+    near.namespace.netlink(&doing, async |handle| {
+        let peer = LinkMessageBuilder::<LinkUnspec>::default()
+            .name(far.device)
+            .address(far.mac.to_vec())
+            .setns_by_fd(far_fd)
+            .build();
+        let info = InfoData::Veth(InfoVeth::Peer(peer));
+        let pair = LinkVeth::new(near.device, far.device).address(near.mac.to_vec()).set_info_data(info);
+        handle.link().add(pair.build()).execute().await
+    })?;
+    for end in [near, far] {
+        end.namespace.offload(end.device, Offload::TxChecksum, false)?;
+        end.namespace.up(end.device)?;
+    }
+    Ok(())
+}
+
+impl Namespace {
+    /// Asks rtnetlink inside the namespace.
+    fn netlink<T, F>(&self, doing: &str, ask: F) -> Result<T, Error>
+    where
+        T: Send,
+        F: AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error> + Send,
+    {
+        let answer = self.run(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection()?;
+                tokio::spawn(connection);
+                ask(handle).await.map_err(from_netlink)
+            })
+        })?;
+        answer.map_err(|cause: io::Error| Error::new(doing, cause))
+    }
+
+    /// Interface index of a device; `NotFound` without one.
+    pub fn index(&self, device: &str) -> Result<u32, Error> {
+        self.run(|| nix::net::if_::if_nametoindex(device))?
+            .map_err(|cause| Error::new(format!("find {device} in {}", self.name()), cause))
+    }
+
+    pub fn up(&self, device: &str) -> Result<(), Error> {
+        let link = LinkUnspec::new_with_name(device).up().build();
+        self.netlink(&format!("bring up {device} of {}", self.name()), async |handle| {
+            handle.link().set(link).execute().await
+        })
+    }
+
+    pub fn down(&self, device: &str) -> Result<(), Error> {
+        let link = LinkUnspec::new_with_name(device).down().build();
+        self.netlink(&format!("take down {device} of {}", self.name()), async |handle| {
+            handle.link().set(link).execute().await
+        })
+    }
+
+    /// Deletes a device, and with a veth its peer.
+    pub fn delete(&self, device: &str) -> Result<(), Error> {
+        let index = self.index(device)?;
+        self.netlink(&format!("delete {device} of {}", self.name()), async |handle| {
+            handle.link().del(index).execute().await
+        })
+    }
+
+    pub(super) fn bridge(&self, device: &str, ports: &[String]) -> Result<(), Error> {
+        let doing = format!("make the bridge {device} of {}", self.name());
+        self.netlink(&doing, async |handle| {
+            handle.link().add(LinkBridge::new(device).up().build()).execute().await
+        })?;
+        let bridge = self.index(device)?;
+        for port in ports {
+            let link = LinkUnspec::new_with_name(port).controller(bridge).build();
+            self.netlink(&doing, async |handle| handle.link().set(link).execute().await)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an address; without a route to its neighbours where `prefix_len` is that of a single host.
+    pub fn address(&self, device: &str, address: IpAddr, prefix_len: u8) -> Result<(), Error> {
+        let index = self.index(device)?;
+        let doing = format!("add the address {address}/{prefix_len} to {device} of {}", self.name());
+        self.netlink(&doing, async |handle| handle.address().add(index, address, prefix_len).execute().await)
+    }
+
+    /// Adds a route to `to`/`prefix_len` out of `device`, directly or by a gateway that need not be on a known subnet.
+    pub fn route(
+        &self,
+        device: &str,
+        to: IpAddr,
+        prefix_len: u8,
+        gateway: Option<IpAddr>,
+    ) -> Result<(), Error> {
+        let index = self.index(device)?;
+        let message = match (to, gateway) {
+            (IpAddr::V4(to), None) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to, prefix_len)
+                .scope(netlink_packet_route::route::RouteScope::Link)
+                .output_interface(index)
+                .build(),
+            (IpAddr::V4(to), Some(IpAddr::V4(gateway))) => RouteMessageBuilder::<Ipv4Addr>::new()
+                .destination_prefix(to, prefix_len)
+                .gateway(gateway)
+                .output_interface(index)
+                .onlink()
+                .build(),
+            (IpAddr::V6(to), None) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(to, prefix_len)
+                .output_interface(index)
+                .build(),
+            (IpAddr::V6(to), Some(IpAddr::V6(gateway))) => RouteMessageBuilder::<Ipv6Addr>::new()
+                .destination_prefix(to, prefix_len)
+                .gateway(gateway)
+                .output_interface(index)
+                .onlink()
+                .build(),
+            (to, Some(gateway)) => {
+                let cause = io::Error::new(io::ErrorKind::InvalidInput, "two address families");
+                return Err(Error::new(format!("route {to} by {gateway}"), cause));
+            }
+        };
+        self.netlink(&format!("route {to}/{prefix_len} out of {device} of {}", self.name()), async |handle| {
+            handle.route().add(message).execute().await
+        })
+    }
+
+    /// Adds a permanent neighbour.
+    pub fn neighbour(&self, device: &str, address: IpAddr, mac: [u8; 6]) -> Result<(), Error> {
+        let index = self.index(device)?;
+        self.netlink(&format!("add the neighbour {address} to {device} of {}", self.name()), async |handle| {
+            handle.neighbours().add(index, address).link_layer_address(&mac).replace().execute().await
+        })
+    }
+
+    pub fn offload(&self, device: &str, offload: Offload, on: bool) -> Result<(), Error> {
+        self.run(|| ethtool::set_offload(device, offload, on))?
+            .map_err(|cause| Error::new(format!("switch {offload:?} of {device} in {}", self.name()), cause))
+    }
+
+    /// Puts a program on a device, in native mode.
+    pub fn attach(&self, device: &str, program: &ConstantProgram) -> Result<(), Error> {
+        let link = LinkUnspec::new_with_name(device)
+            .append_extra_attribute(LinkAttribute::Xdp(vec![
+                LinkXdp::Fd(program.fd().as_raw_fd()),
+                LinkXdp::Flags(XDP_FLAGS_DRV_MODE),
+            ]))
+            .build();
+        self.netlink(&format!("attach a program to {device} of {}", self.name()), async |handle| {
+            handle.link().set(link).execute().await
+        })
+    }
+
+    pub fn frames(&self, device: &str) -> Result<Frames, Error> {
+        let index = self.index(device)?;
+        let doing = format!("count the frames of {device} of {}", self.name());
+        let found = self.netlink(&doing, async |handle| {
+            handle.link().get().match_index(index).execute().try_next().await
+        })?;
+        let stats =
+            found.into_iter().flat_map(|link| link.attributes).find_map(|attribute| match attribute {
+                LinkAttribute::Stats64(stats) => Some(stats),
+                _ => None,
+            });
+        match stats {
+            Some(stats) => Ok(Frames {
+                received: stats.rx_packets,
+                sent: stats.tx_packets,
+                receive_dropped: stats.rx_dropped,
+                send_dropped: stats.tx_dropped,
+            }),
+            None => Err(Error::new(doing, io::Error::from(io::ErrorKind::NotFound))),
+        }
+    }
+}
