@@ -1,0 +1,74 @@
+#!/usr/bin/env bash
+# Builds the XDP program and rewrites ../prebuilt/: the object, and a record of what it was made from.
+#
+#   build.sh          build, then replace prebuilt/lbctl.bpf.o and prebuilt/lbctl.bpf.record
+#   build.sh --check  build and compare with the committed bytes, replacing nothing
+#
+# Exit codes of --check: 0 identical to the bit; 1 differs, though the compiler is the recorded one, or the record is
+# not of these sources; 3 another compiler, so the bytes can't be compared: the fresh object lies at the path printed,
+# and the kernel tests must run with LBCTL_BPF_OBJECT set to it.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
+runtime=$(dirname "$here")
+checkout=$(dirname "$runtime")
+prebuilt=$runtime/prebuilt
+record=$prebuilt/lbctl.bpf.record
+check=false
+case "${1-}" in
+  "") ;;
+  --check) check=true ;;
+  *) echo "usage: build.sh [--check]" >&2; exit 2 ;;
+esac
+
+# Debian's compiler brings a core for BPF; rustup's nightly builds its own from rust-src.
+target=bpfel-unknown-none
+cargo_home=${CARGO_HOME:-$HOME/.cargo}
+debian=/usr/bin/rustc
+if [ -x "$debian" ] && [ -e "$("$debian" --print target-libdir --target $target)" ]; then
+  rustc=$debian
+  build=(env RUSTC_BOOTSTRAP=1 RUSTC="$debian" /usr/bin/cargo build)
+elif rustc=$(rustup which --toolchain nightly rustc 2>/dev/null); then
+  build=(cargo +nightly build -Zbuild-std=core)
+else
+  echo "no compiler for $target: see docs/toolchain.md" >&2
+  exit 2
+fi
+command -v bpf-linker >/dev/null || { echo "no bpf-linker: see docs/toolchain.md" >&2; exit 2; }
+compiler="$("$rustc" --version), $(bpf-linker --version)"
+
+# The same list and form as in tests/prebuilt.rs. bundle.rs is left out: it is never compiled into the program.
+sources() {
+  cd "$runtime"
+  find xdp/Cargo.toml xdp/Cargo.lock xdp/build.sh xdp/src abi/Cargo.toml abi/src -type f ! -path abi/src/bundle.rs |
+    LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1
+}
+
+# Paths would differ from place to place; everything else is fixed by Cargo.lock and the compiler.
+separator=$'\x1f'
+flags="-Cdebuginfo=2${separator}-Clink-arg=--btf${separator}-Clinker=bpf-linker${separator}-Ctarget-cpu=v3"
+flags+="${separator}-Ctarget-feature=+allows-misaligned-mem-access"
+flags+="${separator}--remap-path-prefix=$checkout=/lbctl${separator}--remap-path-prefix=$cargo_home=/cargo"
+cd "$here"
+CARGO_TARGET_DIR=$here/target CARGO_ENCODED_RUSTFLAGS=$flags \
+  "${build[@]}" --quiet --locked --release --target $target >&2
+object=$here/target/$target/release/lbctl
+
+if ! $check; then
+  mkdir -p "$prebuilt"
+  cp "$object" "$prebuilt/lbctl.bpf.o"
+  printf 'compiler %s\nsources %s\nobject %s\n' "$compiler" "$(sources)" \
+    "$(sha256sum <"$object" | cut -d' ' -f1)" >"$record"
+  echo "rewrote ${prebuilt#"$checkout"/}/ with $compiler"
+  exit 0
+fi
+recorded() { sed -n "s/^$1 //p" "$record"; }
+if [ "$(sources)" != "$(recorded sources)" ]; then
+  echo "the sources have changed since prebuilt/ was written: run $0" >&2
+  exit 1
+fi
+if [ "$compiler" != "$(recorded compiler)" ]; then
+  echo "prebuilt/ was made by $(recorded compiler), here is $compiler: test with LBCTL_BPF_OBJECT=$object" >&2
+  exit 3
+fi
+cmp "$object" "$prebuilt/lbctl.bpf.o" >&2 || { echo "the same compiler gives other bytes" >&2; exit 1; }
+echo "identical to the bit, by $compiler"

@@ -1,0 +1,103 @@
+//! Owns the way from a field's value to its class. Never which node a class leads to.
+
+use lb_abi::{
+    image::{
+        ALL_FIELDS, ENTRY_LEAF, ENTRY_OFFSET, ENTRY_PACKED8, ENTRY_PACKED16, ENTRY_TAG, Field, H_DST6,
+        H_FIELD, H_SRC6,
+    },
+    maps::Addr,
+    mode::{FEATURE_DST4, FEATURE_DST6, FEATURE_SRC4, FEATURE_SRC6},
+};
+
+use crate::{
+    image::Image,
+    maps::{feature, fields},
+    packet::Packet,
+};
+
+/// Walks a decision table: the next node for the fields in `mask`, from the row at `root`. `flow` gives the value of
+/// `Field::Flow`, asked only if the table looks at it.
+#[inline(always)]
+pub fn decide(image: &Image, p: &Packet, mask: u32, root: u32, flow: impl FnOnce() -> u32) -> u32 {
+    let mask = mask & fields();
+    let mut row = root;
+    if mask & Field::Src.bit() != 0 {
+        row = image.word(row.wrapping_add(src(image, p)));
+    }
+    if mask & Field::Dst.bit() != 0 {
+        row = image.word(row.wrapping_add(dst(image, p)));
+    }
+    for field in ALL_FIELDS {
+        if matches!(field, Field::Src | Field::Dst | Field::Flow) {
+            continue;
+        }
+        if fields() & field.bit() != 0 && mask & field.bit() != 0 {
+            row = image.word(row.wrapping_add(class(image, field, p.get(field))));
+        }
+    }
+    if fields() & Field::Flow.bit() != 0 && mask & Field::Flow.bit() != 0 {
+        row = image.word(row.wrapping_add(class(image, Field::Flow, flow())));
+    }
+    row
+}
+
+#[inline(always)]
+fn class(image: &Image, field: Field, value: u32) -> u32 {
+    let base = image.word(H_FIELD as u32 + field as u32);
+    if field.two_level() {
+        let row = image.word(base.wrapping_add(value >> 8));
+        image.word(row.wrapping_add(value & 0xff))
+    } else {
+        image.word(base.wrapping_add(value))
+    }
+}
+
+#[inline(always)]
+fn src(image: &Image, p: &Packet) -> u32 {
+    if p.v6 == 0 {
+        let root = image.word(H_FIELD as u32 + Field::Src as u32);
+        if feature(FEATURE_SRC4) { address::<12, 4>(image, &p.key.src, root) } else { leaf(root) }
+    } else {
+        let root = image.word(H_SRC6 as u32);
+        if feature(FEATURE_SRC6) { address::<0, 16>(image, &p.key.src, root) } else { leaf(root) }
+    }
+}
+
+#[inline(always)]
+fn dst(image: &Image, p: &Packet) -> u32 {
+    if p.v6 == 0 {
+        let root = image.word(H_FIELD as u32 + Field::Dst as u32);
+        if feature(FEATURE_DST4) { address::<12, 4>(image, &p.key.dst, root) } else { leaf(root) }
+    } else {
+        let root = image.word(H_DST6 as u32);
+        if feature(FEATURE_DST6) { address::<0, 16>(image, &p.key.dst, root) } else { leaf(root) }
+    }
+}
+
+#[inline(always)]
+fn leaf(entry: u32) -> u32 {
+    entry & 0xffff
+}
+
+/// Class of the `LENGTH` bytes of the address from byte `FIRST` on: a stride of 16 bits, then of 8 each.
+#[inline(always)]
+fn address<const FIRST: usize, const LENGTH: usize>(image: &Image, addr: &Addr, root: u32) -> u32 {
+    let mut entry = root;
+    if entry & ENTRY_LEAF == 0 {
+        let stride = (addr[FIRST] as u32) << 8 | addr[FIRST + 1] as u32;
+        entry = image.word((entry & ENTRY_OFFSET).wrapping_add(stride));
+        for n in 2..LENGTH {
+            if entry & ENTRY_LEAF != 0 {
+                break;
+            }
+            let byte = addr[FIRST + n] as u32;
+            let row = entry & ENTRY_OFFSET;
+            match entry & ENTRY_TAG {
+                ENTRY_PACKED8 => return image.word(row.wrapping_add(byte / 4)) >> (byte % 4 * 8) & 0xff,
+                ENTRY_PACKED16 => return image.word(row.wrapping_add(byte / 2)) >> (byte % 2 * 16) & 0xffff,
+                _ => entry = image.word(row.wrapping_add(byte)),
+            }
+        }
+    }
+    leaf(entry)
+}
