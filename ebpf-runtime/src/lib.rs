@@ -11,6 +11,7 @@ pub mod ethtool;
 pub mod instance;
 pub mod lab;
 pub mod net;
+pub mod netdev;
 pub mod netns;
 pub mod run_dir;
 pub mod status;

@@ -15,6 +15,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::link::{End, veth};
 use super::{ConstantProgram, Error, Namespace, Verdict};
+use crate::run_dir::RunDir;
 
 /// How the balancer is connected.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,9 +4,10 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp};
+use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp, State};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::error::from_netlink;
@@ -30,6 +31,8 @@ pub(super) struct End<'a> {
     pub mac: [u8; 6],
 }
 
+/// How long a veth may take to have a carrier.
+const CARRIER: Duration = Duration::from_secs(5);
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// Makes a veth pair with an end in each namespace, both up, with checksums computed in software.
@@ -56,7 +59,8 @@ pub(super) fn veth(near: &End<'_>, far: &End<'_>) -> Result<(), Error> {
         end.namespace.offload(end.device, Offload::TxChecksum, false)?;
         end.namespace.up(end.device)?;
     }
-    Ok(())
+    near.namespace.ready(near.device)?;
+    far.namespace.ready(far.device)
 }
 
 impl Namespace {
@@ -87,6 +91,27 @@ impl Namespace {
         let link = LinkUnspec::new_with_name(device).up().build();
         self.netlink(&format!("bring up {device} of {}", self.name()), async |handle| {
             handle.link().set(link).execute().await
+        })
+    }
+
+    /// Waits until frames may flow. The kernel hears of a carrier a moment after the device is up; until then what is
+    /// sent is lost, and a bridge takes the device for a dead port.
+    fn ready(&self, device: &str) -> Result<(), Error> {
+        let doing = format!("wait for the carrier of {device} of {}", self.name());
+        let until = Instant::now() + CARRIER;
+        let index = self.index(device)?;
+        self.netlink(&doing, async |handle| {
+            loop {
+                let link = handle.link().get().match_index(index).execute().try_next().await?;
+                let attributes = link.into_iter().flat_map(|link| link.attributes);
+                if attributes.into_iter().any(|attribute| attribute == LinkAttribute::OperState(State::Up)) {
+                    return Ok(());
+                }
+                if Instant::now() > until {
+                    return Err(rtnetlink::Error::RequestFailed);
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
         })
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::ethtool::{self, Offload};
+use crate::netdev;
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -90,6 +91,19 @@ fn checksums_are_computed_in_software_at_both_ends() {
         assert!(!on.unwrap(), "{}", host.namespace.name());
         assert_eq!(host.namespace.run(|| ethtool::driver(HOST_DEVICE)).unwrap().unwrap(), "veth");
     }
+}
+
+#[test]
+fn the_kernel_says_what_a_driver_can_do() {
+    let lab = Lab::build(&plan(Arms::Two)).unwrap();
+    let index = lab.balancer.index(&lab.devices[0]).unwrap();
+    let features = lab.balancer.run(|| netdev::xdp_features(index)).unwrap().unwrap();
+    // Linux 6.1 and 6.2 can't say.
+    if let Some(features) = features {
+        assert!(features.native() && features.redirect() && features.redirect_target(), "{features:?}");
+    }
+    let missing = lab.balancer.run(|| netdev::xdp_features(9_999)).unwrap();
+    assert!(missing.is_err() || missing.unwrap().is_none());
 }
 
 /// The veth trap: a frame sent back by XDP_TX vanishes unless the peer is prepared. Every one must be counted at the
