@@ -121,6 +121,11 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Where instances of the balancer live, seen from inside it; gone with the lab.
+    pub fn run_dir() -> RunDir {
+        RunDir::at(RunDir::SYSTEM)
+    }
+
     fn add(
         &mut self,
         number: usize,
