@@ -4,8 +4,11 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use ebpf_runtime::run_dir::RunDir;
+use ebpf_runtime::{Error, netns};
 
 use crate::commands::{agent, apply, bench, check, compile, demo, detach, doctor, status, test};
+use crate::console::Failure;
 
 /// Firewall and layer-4 load balancer for Linux in one declarative file.
 ///
@@ -55,9 +58,37 @@ pub enum Format {
 #[derive(clap::Args, Debug)]
 pub struct InstanceArgs {
     /// Name of the instance: its devices share one flow table and one agent.
-    #[arg(long, value_name = "NAME", default_value = "default")]
+    #[arg(long, value_name = "NAME", default_value = DEFAULT_INSTANCE)]
     pub instance: String,
-    /// Directory of pinned maps, locks and logs.
-    #[arg(long, value_name = "DIR", default_value = "/run/lbctl")]
-    pub run_dir: PathBuf,
+    #[command(flatten)]
+    pub place: PlaceArgs,
+}
+
+pub const DEFAULT_INSTANCE: &str = "default";
+
+/// Where instances live.
+#[derive(clap::Args, Debug)]
+pub struct PlaceArgs {
+    /// Network namespace, as `ip netns` knows it.
+    #[arg(long, value_name = "NAME")]
+    pub netns: Option<String>,
+    /// Directory of pinned maps, locks and logs [default: /run/lbctl].
+    #[arg(long, value_name = "DIR")]
+    pub run_dir: Option<PathBuf>,
+}
+
+impl PlaceArgs {
+    pub fn run_dir(&self) -> RunDir {
+        self.run_dir.as_ref().map_or_else(RunDir::system, RunDir::at)
+    }
+
+    /// Does the work in the network namespace that was named.
+    pub fn within<T: Send>(
+        &self,
+        work: impl FnOnce(&RunDir) -> Result<T, Error> + Send,
+    ) -> Result<T, Failure> {
+        let run_dir = self.run_dir();
+        let done = netns::within(self.netns.as_deref(), || work(&run_dir));
+        done.and_then(|inside| inside).map_err(|error| Failure::new(error.to_string()))
+    }
 }

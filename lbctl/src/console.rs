@@ -54,7 +54,6 @@ pub type Outcome = Result<Exit, Failure>;
 pub struct Console {
     out: BufWriter<io::Stdout>,
     closed: bool,
-    out_colours: bool,
     err_colours: bool,
 }
 
@@ -66,14 +65,8 @@ impl Console {
         Console {
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
             closed: false,
-            out_colours: wanted && io::stdout().is_terminal(),
             err_colours: wanted && io::stderr().is_terminal(),
         }
-    }
-
-    /// Whether standard output shows colours.
-    pub fn out_colours(&self) -> bool {
-        self.out_colours
     }
 
     /// Whether standard error shows colours.

@@ -2,11 +2,14 @@
 //! Never a rule of the language, a meaning of a policy, or a word to the kernel.
 #![forbid(unsafe_code)]
 
+mod agent_process;
 mod args;
 mod commands;
 mod console;
 mod files;
 mod findings;
+mod privileges;
+mod table;
 
 use std::process::ExitCode;
 

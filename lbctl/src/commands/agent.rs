@@ -1,23 +1,82 @@
-//! Owns `lbctl agent`.
+//! Owns `lbctl agent`: signals, session and log of the agent's process.
+//! Never the agent's work.
 
-#[allow(unused_imports)]
-use crate::args::{Format, InstanceArgs};
-use crate::console::{Console, Failure, Outcome};
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::sys::signal::{SigSet, Signal};
+
+use crate::agent_process::{self, Agent};
+use crate::args::InstanceArgs;
+use crate::console::{Console, Exit, Failure, Outcome};
+use crate::privileges;
 
 #[derive(clap::Args, Debug)]
-#[command(about = "Age flows and keep the backends' next hops fresh; apply starts one where it is needed", after_help = EXAMPLES)]
+#[command(
+    about = "Age flows and keep the backends' next hops fresh; apply starts one where it is needed",
+    after_help = EXAMPLES
+)]
 pub struct Args {
-    /// Stay in the foreground and write the log to standard error.
+    /// Stay in the foreground and log to standard error, as under systemd; otherwise start and return.
     #[arg(long)]
     pub foreground: bool,
+    /// What `apply` starts: already in the background, with its log as standard error.
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    pub detached: bool,
     #[command(flatten)]
     pub instance: InstanceArgs,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo lbctl agent --foreground";
+  sudo lbctl agent
+  sudo lbctl agent --foreground --instance edge
 
-pub fn run(_args: &Args, _console: &mut Console) -> Outcome {
-    Err(Failure::new("agent is not in this build yet"))
+TERM and INT end the agent and leave the data path as it is: traffic goes on. The next agent takes over what it finds.";
+
+pub fn run(args: &Args, console: &mut Console) -> Outcome {
+    privileges::require("agent")?;
+    let name = &args.instance.instance;
+    let place = &args.instance.place;
+    if args.detached {
+        // Fails only for the leader of a process group, which `apply` never makes of it.
+        nix::unistd::setsid().map_err(|error| Failure::new(format!("can't leave the session: {error}")))?;
+    }
+    if args.foreground || args.detached {
+        let stop = stop_on_signals()?;
+        place.within(|run_dir| ebpf_runtime::agent::run(run_dir, name, &stop))?;
+        return Ok(Exit::Well);
+    }
+    let started = place.within(|run_dir| Ok(agent_process::start(run_dir, name, place)))??;
+    writeln!(console, "{}", sentence(&started))?;
+    Ok(Exit::Well)
+}
+
+/// What became of the agent, for people.
+pub fn sentence(agent: &Agent) -> String {
+    match agent {
+        Agent::NotNeeded => "agent: not needed, the policy tracks nothing and has no backends".into(),
+        Agent::NotWanted => {
+            "agent: not started; flows of TCP do not age and next hops are not renewed".into()
+        }
+        Agent::Running { pid } => format!("agent: {pid} goes on serving"),
+        Agent::Started { pid, log } => format!("agent: {pid} started, log in {}", log.display()),
+    }
+}
+
+/// TERM and INT set the flag instead of killing; to be called while there is one thread.
+fn stop_on_signals() -> Result<Arc<AtomicBool>, Failure> {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTERM);
+    signals.add(Signal::SIGINT);
+    signals.thread_block().map_err(|error| Failure::new(format!("can't block signals: {error}")))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let set = Arc::clone(&stop);
+    std::thread::spawn(move || {
+        // Threads made before or after inherit the mask, so that the signal waits for this one.
+        while signals.wait().is_err() {}
+        set.store(true, Ordering::Relaxed);
+    });
+    Ok(stop)
 }

@@ -1,11 +1,16 @@
 //! Owns `lbctl detach`.
 
-#[allow(unused_imports)]
-use crate::args::{Format, InstanceArgs};
-use crate::console::{Console, Failure, Outcome};
+use std::io::Write;
+
+use ebpf_runtime::instance::Instance;
+use serde_json::json;
+
+use crate::args::InstanceArgs;
+use crate::console::{Console, Exit, Outcome};
+use crate::privileges;
 
 #[derive(clap::Args, Debug)]
-#[command(about = "Take the policy off its devices", after_help = EXAMPLES)]
+#[command(about = "Take the policy off its devices and forget its flows and counters", after_help = EXAMPLES)]
 pub struct Args {
     /// One JSON document on standard output.
     #[arg(long)]
@@ -16,8 +21,19 @@ pub struct Args {
 
 const EXAMPLES: &str = "\
 Examples:
-  sudo lbctl detach --device eth1";
+  sudo lbctl detach
+  sudo lbctl detach --instance edge --netns blue
 
-pub fn run(_args: &Args, _console: &mut Console) -> Outcome {
-    Err(Failure::new("detach is not in this build yet"))
+To take it off one device of several, apply again with the devices that shall stay.";
+
+pub fn run(args: &Args, console: &mut Console) -> Outcome {
+    privileges::require("detach")?;
+    let name = &args.instance.instance;
+    let detached = args.instance.place.within(|run_dir| Instance::open(run_dir, name)?.detach())?;
+    if args.json {
+        console.json(&json!({ "version": 1, "instance": name, "devices": detached.devices }))?;
+    } else {
+        writeln!(console, "instance {name}: detached from {}", detached.devices.join(", "))?;
+    }
+    Ok(Exit::Well)
 }
