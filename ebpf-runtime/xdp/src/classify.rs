@@ -3,7 +3,7 @@
 use lb_abi::{
     image::{
         ALL_FIELDS, ENTRY_LEAF, ENTRY_OFFSET, ENTRY_PACKED8, ENTRY_PACKED16, ENTRY_TAG, Field, H_DST6,
-        H_FIELD, H_SRC6,
+        H_FIELD, H_SRC6, R_DEFAULT, R_FACTOR, R_MASK, R_PAIRS, ROW_OFFSET, ROW_SPARSE,
     },
     maps::Addr,
     mode::{FEATURE_DST4, FEATURE_DST6, FEATURE_SRC4, FEATURE_SRC6},
@@ -22,23 +22,40 @@ pub fn decide(image: &Image, p: &Packet, mask: u32, root: u32, flow: impl FnOnce
     let mask = mask & fields();
     let mut row = root;
     if mask & Field::Src.bit() != 0 {
-        row = image.word(row.wrapping_add(src(image, p)));
+        row = next(image, row, src(image, p));
     }
     if mask & Field::Dst.bit() != 0 {
-        row = image.word(row.wrapping_add(dst(image, p)));
+        row = next(image, row, dst(image, p));
     }
     for field in ALL_FIELDS {
         if matches!(field, Field::Src | Field::Dst | Field::Flow) {
             continue;
         }
         if fields() & field.bit() != 0 && mask & field.bit() != 0 {
-            row = image.word(row.wrapping_add(class(image, field, p.get(field))));
+            row = next(image, row, class(image, field, p.get(field)));
         }
     }
     if fields() & Field::Flow.bit() != 0 && mask & Field::Flow.bit() != 0 {
-        row = image.word(row.wrapping_add(class(image, Field::Flow, flow())));
+        row = next(image, row, class(image, Field::Flow, flow()));
     }
     row
+}
+
+/// Where `row` leads for a class: dense rows are indexed, sparse ones are a table without collisions of the classes
+/// that differ from the row's default.
+#[inline(always)]
+fn next(image: &Image, row: u32, class: u32) -> u32 {
+    if row & ROW_SPARSE == 0 {
+        return image.word(row.wrapping_add(class));
+    }
+    let row = row & ROW_OFFSET;
+    let cell = class.wrapping_mul(image.word(row + R_FACTOR as u32)) >> 16 & image.word(row + R_MASK as u32);
+    let pair = (row + R_PAIRS as u32).wrapping_add(cell * 2);
+    if image.word(pair) == class {
+        image.word(pair.wrapping_add(1))
+    } else {
+        image.word(row + R_DEFAULT as u32)
+    }
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ use aya_ebpf::{
 use lb_abi::{
     image::{
         BEFORE_MATCH, BEFORE_PASS, END_DROP, END_PASS, FRAG_NONE, Field, H_ENTRY, H_FRAGMENTS, H_NEIGHBOURS,
-        H_OTHER, H_UNPARSED, MAX_STEPS, N_COUNTER, N_NEXT, N_OP, N_P0, N_P1, OP_COUNT, OP_DECIDE, OP_END,
+        H_OTHER, H_UNPARSED, MAX_STEPS, N_COUNTER, N_OP, N_P0, N_P1, OP_DECIDE, OP_END,
     },
     reason::Reason,
 };
@@ -87,7 +87,6 @@ fn walk(image: &Image, p: &mut Packet) -> Result<u32, Reason> {
             OP_DECIDE if op_occurs(OP_DECIDE) => {
                 node = classify::decide(image, p, image.node(node, N_P0), image.node(node, N_P1), || 0);
             }
-            OP_COUNT if op_occurs(OP_COUNT) => node = image.node(node, N_NEXT),
             OP_END => return end(p, image.node(node, N_P0)),
             _ => return Err(Reason::BadImage),
         }
