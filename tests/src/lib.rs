@@ -2,8 +2,10 @@
 //! Never an assertion about one crate alone: those stand beside that crate's code.
 #![forbid(unsafe_code)]
 
+pub mod balancer;
 pub mod case;
 pub mod damage;
+pub mod differential;
 pub mod frame;
 pub mod policy_text;
 pub mod probes;

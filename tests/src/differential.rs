@@ -1,0 +1,102 @@
+//! Owns the comparison of everything that implements `docs/packet-path.md`: the reference evaluator, the walker of the
+//! compiled tables and the loaded program. Never a second opinion of its own: the evaluator is right.
+
+use std::fmt;
+
+use lb_abi::maps::{Flow, FlowKey, NextHop};
+use lb_abi::reason::{REASON_COUNT, REASONS};
+
+use crate::case::hex;
+
+/// What became of one frame.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Seen {
+    Drop,
+    Pass,
+    /// Forwarded, or answered: as it left, from byte 12 on. MAC addresses belong to the environment.
+    Sent(Vec<u8>),
+}
+
+/// Packets and bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Count {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// The flow tables in the order new, answered, proven, each in order of keys and without next hops.
+pub type Flows = [Vec<(FlowKey, Flow)>; 3];
+
+/// A whole case as one implementation ran it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Played {
+    /// One for each frame of the case.
+    pub seen: Vec<Seen>,
+    pub reasons: [u64; REASON_COUNT],
+    /// By index of `Image::tallies`; nothing from who does not count.
+    pub tallies: Option<Vec<Count>>,
+    pub flows: Flows,
+}
+
+/// Where two implementations part.
+#[derive(Clone, Debug)]
+pub struct Divergence(pub String);
+
+impl fmt::Display for Divergence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The first difference between what is expected and what another implementation did.
+pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergence> {
+    for (number, (wanted, got)) in right.seen.iter().zip(&other.seen).enumerate() {
+        if wanted != got {
+            return Err(Divergence(format!(
+                "frame {number}: wanted {}, {who} has {}",
+                shown(wanted),
+                shown(got)
+            )));
+        }
+    }
+    for (number, (wanted, got)) in right.reasons.iter().zip(&other.reasons).enumerate() {
+        if wanted != got {
+            let name =
+                REASONS.iter().find(|(reason, _)| *reason as usize == number).map_or("?", |(_, name)| name);
+            return Err(Divergence(format!("reason {name:?}: wanted {wanted} packets, {who} counts {got}")));
+        }
+    }
+    if let (Some(wanted), Some(got)) = (&right.tallies, &other.tallies)
+        && wanted != got
+    {
+        return Err(Divergence(format!("tallies: wanted {wanted:?}, {who} counts {got:?}")));
+    }
+    for (table, (wanted, got)) in
+        ["new", "answered", "proven"].iter().zip(right.flows.iter().zip(&other.flows))
+    {
+        if wanted != got {
+            let missing = wanted.iter().find(|entry| !got.contains(entry));
+            let more = got.iter().find(|entry| !wanted.contains(entry));
+            return Err(Divergence(format!("{table} flows: wanted {missing:#x?}, {who} has {more:#x?}")));
+        }
+    }
+    Ok(())
+}
+
+/// Entries in order, without what the environment decides.
+pub fn in_order(entries: impl IntoIterator<Item = (FlowKey, Flow)>) -> Vec<(FlowKey, Flow)> {
+    let mut entries: Vec<_> = entries
+        .into_iter()
+        .map(|(key, flow)| (key, Flow { next_hop: NextHop::default(), resolved: 0, ..flow }))
+        .collect();
+    entries.sort_by_key(|(key, _)| (key.src, key.dst, key.sport, key.dport, key.proto));
+    entries
+}
+
+fn shown(seen: &Seen) -> String {
+    match seen {
+        Seen::Drop => "drop".to_owned(),
+        Seen::Pass => "pass".to_owned(),
+        Seen::Sent(bytes) => format!("sent {}", hex(bytes)),
+    }
+}
