@@ -66,9 +66,10 @@ impl Trial {
         Err(Error::Image(self.image.name.clone()))
     }
 
-    /// The frame `repeat` times; mean nanoseconds of one, whole ones as the kernel reports them.
-    pub fn run_repeat(&mut self, frame: &[u8], repeat: u32) -> Result<u32, Error> {
-        let _ = (frame, repeat);
+    /// The frame `repeat` times, as arriving on `ifindex`; mean nanoseconds of one, whole ones as the kernel reports
+    /// them.
+    pub fn run_repeat(&mut self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<u32, Error> {
+        let _ = (frame, ifindex, repeat);
         Err(Error::Image(self.image.name.clone()))
     }
 
