@@ -14,6 +14,8 @@ pub enum Offload {
     TxChecksum,
     Gro,
     Lro,
+    /// VLAN tags are taken out of the frame on receive.
+    RxVlan,
 }
 
 /// `include/uapi/linux/sockios.h`.
@@ -21,8 +23,9 @@ const SIOCETHTOOL: libc::c_ulong = 0x8946;
 const ETHTOOL_GDRVINFO: u32 = 0x03;
 const ETHTOOL_GFLAGS: u32 = 0x25;
 const ETHTOOL_SFLAGS: u32 = 0x26;
-/// Bit of the flags word.
+/// Bits of the flags word.
 const ETH_FLAG_LRO: u32 = 1 << 15;
+const ETH_FLAG_RXVLAN: u32 = 1 << 8;
 
 impl Offload {
     /// Commands that get and set it, and its bit in their value.
@@ -32,6 +35,7 @@ impl Offload {
             Offload::TxChecksum => (0x16, 0x17, 1),
             Offload::Gro => (0x2b, 0x2c, 1),
             Offload::Lro => (ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_LRO),
+            Offload::RxVlan => (ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_RXVLAN),
         }
     }
 }

@@ -29,11 +29,3 @@ impl std::error::Error for Error {
         Some(&self.cause)
     }
 }
-
-/// The kernel's error number where netlink reported one.
-pub(super) fn from_netlink(error: rtnetlink::Error) -> io::Error {
-    match error {
-        rtnetlink::Error::NetlinkError(message) => message.to_io(),
-        other => io::Error::other(other.to_string()),
-    }
-}

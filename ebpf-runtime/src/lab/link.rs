@@ -10,9 +10,9 @@ use futures_util::TryStreamExt;
 use netlink_packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkXdp, State};
 use rtnetlink::{Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
-use super::error::from_netlink;
 use super::{ConstantProgram, Error, Namespace};
 use crate::ethtool::{self, Offload};
+use crate::net;
 
 /// Frames a device has seen since it exists, as the kernel counts them (`rtnl_link_stats64`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -70,15 +70,8 @@ impl Namespace {
         T: Send,
         F: AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error> + Send,
     {
-        let answer = self.run(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let (connection, handle, _) = rtnetlink::new_connection()?;
-                tokio::spawn(connection);
-                ask(handle).await.map_err(from_netlink)
-            })
-        })?;
-        answer.map_err(|cause: io::Error| Error::new(doing, cause))
+        let answer = self.run(|| net::ask(ask))?;
+        answer.map_err(|cause| Error::new(doing, cause))
     }
 
     /// Interface index of a device; `NotFound` without one.

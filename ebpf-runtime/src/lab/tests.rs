@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::apply::Mode;
 use crate::ethtool::{self, Offload};
-use crate::netdev;
+use crate::{net, netdev};
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -91,6 +92,20 @@ fn checksums_are_computed_in_software_at_both_ends() {
         assert!(!on.unwrap(), "{}", host.namespace.name());
         assert_eq!(host.namespace.run(|| ethtool::driver(HOST_DEVICE)).unwrap().unwrap(), "veth");
     }
+}
+
+#[test]
+fn a_link_says_what_runs_on_it() {
+    let lab = Lab::build(&plan(Arms::Two)).unwrap();
+    let host = &lab.clients[0];
+    let links = host.namespace.run(net::links).unwrap().unwrap();
+    let link = links.iter().find(|link| link.name == HOST_DEVICE).unwrap();
+    assert_eq!((link.mac, link.mtu, link.up), (Some(host.mac), 1500, true));
+    assert!(matches!(link.programs[..], [(Mode::Native, 1..)]), "{link:?}");
+    let links = lab.balancer.run(net::links).unwrap().unwrap();
+    let names: Vec<&str> = links.iter().map(|link| link.name.as_str()).collect();
+    assert_eq!(names, ["lo", "wan0", "lan0", "lan1"]);
+    assert!(links.iter().all(|link| link.programs.is_empty()), "{links:?}");
 }
 
 #[test]
