@@ -1,1 +1,6 @@
+//! From a typed policy to its meaning and its image: the reference evaluator and the proofs in the file, classes,
+//! decision tables and the image's words. Never files, root, the kernel or the terminal.
 #![forbid(unsafe_code)]
+
+pub mod eval;
+pub mod packet;

@@ -37,6 +37,9 @@ reasons! {
     Layer4Header = 9, "layer-4 header";
     /// UDP over IPv6 with checksum 0 (RFC 8200, section 8.1).
     Udp6Checksum = 10, "UDP checksum 0 over IPv6";
+    /// An IPv6 packet from or to ::ffff:0:0/96, which never is on a wire (RFC 6890, table 20) and would pass for an
+    /// IPv4 address in the tables.
+    MappedAddress = 11, "IPv4-mapped address over IPv6";
 
     // At the end of a chain.
     /// `forward` of a packet with TTL or hop limit 1 or 0.

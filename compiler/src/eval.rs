@@ -1,0 +1,119 @@
+//! Owns the meaning of a policy for one packet: the typed tree walked arm by arm, as `docs/packet-path.md` says, slow
+//! and obviously right. Never lowering, classes or tables: it is what those are held against.
+
+mod guards;
+mod params;
+mod slots;
+pub mod stages;
+mod state;
+mod walk;
+
+pub use params::backend_ordinals;
+pub use state::{FlowTable, State};
+pub use walk::Evaluator;
+
+use lb_abi::reason::Reason;
+use policy_lang::policy::{End, Policy};
+use policy_lang::source::Span;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    Drop,
+    /// To the local stack, as it came.
+    Pass,
+    /// Sent on, rewritten.
+    Forward,
+    /// Answered out of the device it came in by.
+    Reply,
+    /// An end that the packet path does not know yet.
+    NotYet(End),
+}
+
+/// What one packet met.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Run {
+    pub verdict: Verdict,
+    /// Why it ended outside of the written tree; `None` if the tree's own end decided.
+    pub reason: Option<Reason>,
+    /// Every reason counted in `REASONS`, in order.
+    pub counted: Vec<Reason>,
+    /// The frame as it leaves, MAC addresses as they came (a reply's swapped); `None` if dropped.
+    pub frame: Option<Vec<u8>>,
+    pub sent: Option<Sent>,
+    pub path: Vec<PathStep>,
+}
+
+/// Where `translate` sent a forwarded packet, by ordinal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sent {
+    pub pool: u32,
+    /// Of the backend's address.
+    pub backend: u32,
+}
+
+/// How the way of a packet ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Ended {
+    pub verdict: Verdict,
+    pub reason: Option<Reason>,
+    pub frame: Option<Vec<u8>>,
+    pub sent: Option<Sent>,
+}
+
+impl Ended {
+    pub fn dropped(reason: Option<Reason>) -> Ended {
+        Ended { verdict: Verdict::Drop, reason, frame: None, sent: None }
+    }
+}
+
+impl Run {
+    pub fn new(ended: Ended, counted: Vec<Reason>, path: Vec<PathStep>) -> Run {
+        let Ended { verdict, reason, frame, sent } = ended;
+        Run { verdict, reason, counted, frame, sent, path }
+    }
+}
+
+/// One decision on the way, in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PathStep {
+    pub kind: StepKind,
+    /// Where it is written; `None` before the tree and in the tables' walk.
+    pub span: Option<Span>,
+    /// As written, or a short name.
+    pub text: String,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepKind {
+    /// Decided before the tree; the text is the reason.
+    Before,
+    /// A tree by name.
+    Tree,
+    /// A comparison that was looked at, and whether it held.
+    Guard {
+        held: bool,
+    },
+    /// The arm taken.
+    Arm,
+    /// `else` was taken.
+    Else,
+    /// The way that `every` took, 1-based.
+    Turn(u32),
+    /// A stage, and the exit it was left by.
+    Stage {
+        exit: Option<&'static str>,
+    },
+    /// A stage that dropped the packet itself; the text is the reason.
+    Refused,
+    End,
+    /// A node of the image, by offset.
+    Node(u32),
+}
+
+/// Runs one frame through the policy. For many packets keep an `Evaluator`: it holds the pools' slot tables.
+pub fn run(policy: &Policy, state: &mut State, frame: &[u8]) -> Run {
+    Evaluator::new(policy).run(state, frame)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! Owns whether a guard holds for a packet. Never state: a guard only looks.
+
+use lb_abi::image;
+use policy_lang::policy::{AddrSet, Field, Guard, Policy, SideId, Test, Values, VipId};
+
+use super::stages::flow_tracker;
+use super::{PathStep, State, StepKind};
+use crate::packet::{Fields, Layer4, v4_number};
+
+/// What guards look at, and where they note what decided.
+pub(super) struct Sight<'a> {
+    pub(super) policy: &'a Policy,
+    pub(super) state: &'a State,
+    pub(super) fields: &'a Fields,
+}
+
+impl Sight<'_> {
+    pub(super) fn holds(&self, guard: &Guard, path: &mut Vec<PathStep>) -> bool {
+        match guard {
+            Guard::And(parts) => parts.iter().all(|part| self.holds(part, path)),
+            Guard::Or(parts) => parts.iter().any(|part| self.holds(part, path)),
+            Guard::Not(inner) => !self.holds(inner, path),
+            Guard::Test(test) => {
+                let held = self.test(test);
+                path.push(PathStep {
+                    kind: StepKind::Guard { held },
+                    span: Some(test.span),
+                    text: test.text.clone(),
+                });
+                held
+            }
+            Guard::From(side, span) => {
+                let held = self.is_from(*side);
+                let name = self.policy.sides.get(side.index()).map_or("", |side| side.name.as_str());
+                path.push(PathStep {
+                    kind: StepKind::Guard { held },
+                    span: Some(*span),
+                    text: format!("from {name}"),
+                });
+                held
+            }
+            Guard::To(vip, span) => {
+                let held = self.is_to(*vip);
+                let name = self.policy.vips.get(vip.index()).map_or("", |vip| vip.name.as_str());
+                path.push(PathStep {
+                    kind: StepKind::Guard { held },
+                    span: Some(*span),
+                    text: format!("to {name}"),
+                });
+                held
+            }
+        }
+    }
+
+    /// `side A otherwise` is whatever no other side is.
+    fn is_from(&self, id: SideId) -> bool {
+        let mut unnoted = Vec::new();
+        match self.policy.sides.get(id.index()).map(|side| &side.guard) {
+            Some(Some(guard)) => self.holds(guard, &mut unnoted),
+            Some(None) => {
+                let guards = self.policy.sides.iter().filter_map(|side| side.guard.as_ref());
+                !guards.into_iter().any(|guard| self.holds(guard, &mut unnoted))
+            }
+            None => false,
+        }
+    }
+
+    fn is_to(&self, id: VipId) -> bool {
+        let Some(vip) = self.policy.vips.get(id.index()) else { return false };
+        let is_address = if self.fields.v6 {
+            vip.v6.is_some_and(|v6| v6.octets() == self.fields.dst)
+        } else {
+            vip.v4.is_some_and(|v4| u32::from(v4) == v4_number(self.fields.dst))
+        };
+        let is_port = || match self.fields.ports() {
+            Some((_, dport)) => vip
+                .ports
+                .iter()
+                .any(|ports| ports.proto == self.fields.proto && (ports.first..=ports.last).contains(&dport)),
+            None => false,
+        };
+        is_address && (vip.ports.is_empty() || is_port())
+    }
+
+    /// False on a packet that lacks the field, negated or not.
+    fn test(&self, test: &Test) -> bool {
+        let is_among = match &test.values {
+            Values::Addrs(set) => match test.field {
+                Field::Src => Some(holds_addr(set, self.fields.v6, self.fields.src)),
+                Field::Dst => Some(holds_addr(set, self.fields.v6, self.fields.dst)),
+                _ => None,
+            },
+            Values::Ranges(ranges) => self
+                .number(test.field)
+                .map(|number| ranges.iter().any(|&(first, last)| (first..=last).contains(&number))),
+            Values::Tracker(tracker) => Some(flow_tracker(self.state, self.fields) == Some(tracker.0)),
+        };
+        is_among.is_some_and(|is_among| is_among != test.negated)
+    }
+
+    fn number(&self, field: Field) -> Option<u32> {
+        let fields = self.fields;
+        match (field, fields.layer4) {
+            (Field::Proto, _) => Some(u32::from(fields.proto)),
+            (Field::Len, _) => Some(fields.len),
+            (Field::Ttl, _) => Some(u32::from(fields.ttl)),
+            (Field::Dscp, _) => Some(u32::from(fields.dscp)),
+            (Field::Vlan, _) => fields.vlan.map(u32::from),
+            (Field::Frag, _) => Some(fields.frag),
+            (Field::TcpSport | Field::Sport, Layer4::Tcp { sport, .. }) => Some(u32::from(sport)),
+            (Field::TcpDport | Field::Dport, Layer4::Tcp { dport, .. }) => Some(u32::from(dport)),
+            (Field::TcpFlags, Layer4::Tcp { flags, .. }) => {
+                Some(flags & (image::FLAG_SYN | image::FLAG_ACK | image::FLAG_FIN | image::FLAG_RST))
+            }
+            (Field::UdpSport | Field::Sport, Layer4::Udp { sport, .. }) => Some(u32::from(sport)),
+            (Field::UdpDport | Field::Dport, Layer4::Udp { dport, .. }) => Some(u32::from(dport)),
+            (Field::IcmpType, Layer4::Icmp { kind, .. }) => Some(u32::from(kind)),
+            (Field::IcmpCode, Layer4::Icmp { code, .. }) => Some(u32::from(code)),
+            (Field::Icmp6Type, Layer4::Icmp6 { kind, .. }) => Some(u32::from(kind)),
+            (Field::Icmp6Code, Layer4::Icmp6 { code, .. }) => Some(u32::from(code)),
+            _ => None,
+        }
+    }
+}
+
+fn holds_addr(set: &AddrSet, v6: bool, addr: [u8; 16]) -> bool {
+    if v6 {
+        let number = u128::from_be_bytes(addr);
+        is_in(&set.v6, number)
+    } else {
+        is_in(&set.v4, v4_number(addr))
+    }
+}
+
+/// Ranges are sorted and disjoint.
+fn is_in<T: Ord + Copy>(ranges: &[(T, T)], number: T) -> bool {
+    let behind = ranges.partition_point(|&(first, _)| first <= number);
+    behind.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|&(_, last)| number <= last)
+}

@@ -1,0 +1,141 @@
+//! Owns what each stage and each end does, over plain settings, the state and the packet: sections 1 and 3 to 5 of
+//! `docs/packet-path.md`. Never the way between stages: the tree's walker and the tables' walker both call these.
+
+mod commit;
+mod end;
+mod flows;
+mod limit;
+mod rewrite;
+mod track;
+mod translate;
+
+pub use end::{before, end};
+pub use limit::{every, limit};
+pub use track::{flow_tracker, track};
+pub use translate::{translate, translate_back};
+
+use lb_abi::maps::Addr;
+use lb_abi::reason::Reason;
+use policy_lang::policy::LimitKey;
+
+/// Where a stage sends the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    On,
+    /// Exit `exceed` of `limit`.
+    Exceed,
+    /// Exit `full` of `track`.
+    Full,
+    /// Exit `invalid` of `track` and `translate back`.
+    Invalid,
+    /// Exit `empty` of `translate`.
+    Empty,
+    /// Exit `ports` of `translate`.
+    Ports,
+    /// Out of the tree, whatever is written.
+    Drop(Reason),
+}
+
+/// Settings of a `limit`; times in 1/64 ns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LimitParams {
+    /// Ordinal of the limit.
+    pub id: u32,
+    pub unit: LimitUnit,
+    pub key: Option<LimitKey>,
+    /// Of one packet, connection or byte.
+    pub interval: u64,
+    /// Burst × interval.
+    pub tolerance: u64,
+}
+
+/// What one unit of a limit is (`image::LIMIT_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LimitUnit {
+    Packets,
+    Bytes,
+    Syns,
+    Connections,
+}
+
+/// Settings of a `track`; times in ticks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrackParams {
+    /// Ordinal of the tracker.
+    pub id: u32,
+    pub idle_tcp: u32,
+    pub idle_udp: u32,
+    pub half_open: u32,
+    /// Greatest number of proven flows.
+    pub max: u32,
+}
+
+/// Settings of a `translate`, for the family of one packet.
+#[derive(Clone, Copy)]
+pub struct PoolParams<'a> {
+    /// Ordinal of the pool.
+    pub id: u32,
+    pub pick: PickBy,
+    /// Number of slots; 0: no usable backend of the family.
+    pub slots: u32,
+    /// The backend in a slot below `slots`; `None` if it is absent.
+    pub slot: &'a dyn Fn(u32) -> Option<Target>,
+    /// Source addresses of the family; empty: the client's address and port stay.
+    pub sources: &'a [Addr],
+    pub port_first: u16,
+    /// How many source ports there are, the first included.
+    pub port_count: u32,
+}
+
+/// Where the index into the slots comes from (`image::PICK_*`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PickBy {
+    RoundRobin,
+    Random,
+    Source,
+    Flow,
+}
+
+/// A backend's address of one family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Target {
+    /// Ordinal of the backend's address.
+    pub backend: u32,
+    /// Lower half of its identity.
+    pub identity: u32,
+    pub addr: Addr,
+    /// 0 keeps the packet's.
+    pub port: u16,
+}
+
+/// What the stages so far want to be written once the packet is forwarded.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The tracker that the packet passed last.
+    tracker: Option<TrackParams>,
+    flow: Option<PlannedFlow>,
+    translation: Option<Translation>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PlannedFlow {
+    New,
+    Known { table: flows::Table, next: track::Transition },
+}
+
+/// The tuple that the packet leaves with.
+#[derive(Clone, Copy, Debug)]
+struct Translation {
+    src: Addr,
+    dst: Addr,
+    sport: u16,
+    dport: u16,
+    /// Ordinals of pool and backend, and the backend's identity.
+    pool: u32,
+    backend: u32,
+    identity: u32,
+    /// A new flow, in the place of what the packet's key had before.
+    is_new: bool,
+    /// Towards the backend, else back to the client.
+    to_backend: bool,
+}

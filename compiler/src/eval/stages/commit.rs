@@ -1,0 +1,134 @@
+//! Owns the writing of what the stages planned into the flow tables (section 5 of `docs/packet-path.md`). Never the
+//! packet's bytes.
+
+use lb_abi::image::{FLAG_ACK, FLAG_RST};
+use lb_abi::maps::{DIR_ORIGINAL, DIR_REPLY, FLOW_CLOSING, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED, Flow};
+use lb_abi::reason::Reason;
+
+use super::flows::{Table, delete, lookup, pair_key};
+use super::track::Transition;
+use super::{Plan, PlannedFlow, TrackParams, Translation};
+use crate::eval::State;
+use crate::packet::{Fields, Layer4, TCP, flow_key};
+
+/// Writes the plan. `Ok` has the event to count, `Err` the reason for which the packet is dropped after all.
+pub(super) fn commit(state: &mut State, fields: &Fields, plan: &Plan) -> Result<Option<Reason>, Reason> {
+    let is_replaced = plan.translation.is_some_and(|translation| translation.is_new);
+    match (plan.flow, plan.tracker) {
+        (None, _) => Ok(None),
+        (Some(PlannedFlow::Known { table, next }), tracker) if !is_replaced => {
+            Ok(known(state, fields, table, next, tracker))
+        }
+        (Some(_), Some(tracker)) => new(state, fields, &tracker, plan.translation).map(|()| None),
+        (Some(_), None) => Err(Reason::BadImage),
+    }
+}
+
+fn new(
+    state: &mut State,
+    fields: &Fields,
+    tracker: &TrackParams,
+    translation: Option<Translation>,
+) -> Result<(), Reason> {
+    let key = flow_key(fields);
+    let original = Flow {
+        src: translation.map_or(key.src, |tuple| tuple.src),
+        dst: translation.map_or(key.dst, |tuple| tuple.dst),
+        sport: translation.map_or(key.sport, |tuple| tuple.sport),
+        dport: translation.map_or(key.dport, |tuple| tuple.dport),
+        state: FLOW_NEW,
+        dir: DIR_ORIGINAL,
+        tracker: tracker.id as u16,
+        last: state.tick(),
+        timeout: if key.proto == TCP { tracker.half_open } else { tracker.idle_udp },
+        half_open: tracker.half_open,
+        backend: translation.map_or(0, |tuple| tuple.backend + 1),
+        identity: translation.map_or(0, |tuple| tuple.identity),
+        pool: translation.map_or(0, |tuple| tuple.pool + 1),
+        ..Flow::default()
+    };
+    let reply_key = pair_key(&original, key.proto);
+    if reply_key == key {
+        return Err(Reason::PortRace);
+    }
+    delete(state, &key);
+    if lookup(state, &reply_key).is_some() {
+        return Err(Reason::PortRace);
+    }
+    delete(state, &reply_key);
+    let reply =
+        Flow { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport, dir: DIR_REPLY, ..original };
+    state.flows_new.insert(reply_key, reply);
+    state.flows_new.insert(key, original);
+    Ok(())
+}
+
+fn known(
+    state: &mut State,
+    fields: &Fields,
+    table: Table,
+    next: Transition,
+    tracker: Option<TrackParams>,
+) -> Option<Reason> {
+    let key = flow_key(fields);
+    let now = state.tick();
+    let mut own = *state.table(table).get(&key)?;
+    let other_key = pair_key(&own, key.proto);
+    let mut other = *state.table(table).get(&other_key)?;
+    let before = own.state;
+
+    own.last = now;
+    if let Layer4::Tcp { flags, ack, .. } = fields.layer4
+        && flags & (FLAG_ACK | FLAG_RST) == FLAG_ACK
+    {
+        own.acked = ack;
+    }
+    if let Some(isn) = next.isn {
+        if own.dir == DIR_ORIGINAL { own.isn = isn } else { other.isn = isn }
+    }
+    for entry in [&mut own, &mut other] {
+        entry.state = next.state;
+        entry.fins = next.fins;
+        entry.half_open = tracker.map_or(entry.half_open, |tracker| tracker.half_open);
+        entry.timeout = timeout(entry, key.proto, tracker);
+    }
+
+    let (to, event) = match (before, next.state) {
+        (FLOW_REPLIED, FLOW_PROVEN) => prove(state, tracker, [&mut own, &mut other]),
+        (FLOW_NEW, FLOW_REPLIED) if key.proto != TCP => (Table::Answered, None),
+        _ => (table, None),
+    };
+    for (key, entry) in [(key, own), (other_key, other)] {
+        state.table_mut(table).remove(&key);
+        state.table_mut(to).insert(key, entry);
+    }
+    event
+}
+
+/// Of an entry whose state and half-open time are already the new ones.
+fn timeout(entry: &Flow, proto: u8, tracker: Option<TrackParams>) -> u32 {
+    match (tracker, entry.state) {
+        (_, FLOW_CLOSING) => entry.half_open,
+        (Some(tracker), _) if proto != TCP => tracker.idle_udp,
+        (Some(tracker), FLOW_PROVEN) => tracker.idle_tcp,
+        (Some(tracker), _) => tracker.half_open,
+        (None, _) => entry.timeout,
+    }
+}
+
+/// Where a flow goes that has just been proven: on to the table that nothing evicts, if its tracker has room.
+fn prove(state: &mut State, tracker: Option<TrackParams>, pair: [&mut Flow; 2]) -> (Table, Option<Reason>) {
+    let Some(tracker) = tracker else { return (Table::New, None) };
+    let proven = state.proven.entry(tracker.id).or_insert(0);
+    if *proven >= u64::from(tracker.max) {
+        return (Table::New, Some(Reason::ProvenFull));
+    }
+    *proven += 1;
+    for entry in pair {
+        entry.tracker = tracker.id as u16;
+    }
+    (Table::Proven, Some(Reason::Proven))
+}
+
+#[cfg(test)]
+mod tests;

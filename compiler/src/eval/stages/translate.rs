@@ -1,0 +1,152 @@
+//! Owns `translate POOL` and `translate back`: which tuple a packet is to leave with. Never rewrites or writes a flow.
+
+use lb_abi::hash::scale;
+use lb_abi::image::{FLAG_SYN, PORT_TRIES};
+use lb_abi::maps::{Addr, DIR_ORIGINAL, Flow, FlowKey};
+use lb_abi::reason::Reason;
+
+use super::flows::{lookup, pair_key};
+use super::track::transition;
+use super::{PickBy, Plan, PlannedFlow, PoolParams, Translation, Way};
+use crate::eval::State;
+use crate::packet::{Fields, flow_hash, flow_key, source_hash};
+
+/// Plans the tuple towards a backend; exits `empty` and `ports`.
+pub fn translate(state: &mut State, params: &PoolParams, fields: &Fields, plan: &mut Plan) -> Way {
+    let Some(planned) = plan.flow else { return Way::Drop(Reason::BadImage) };
+    let Some((sport, dport)) = fields.ports().filter(|_| !fields.is_fragment()) else {
+        return Way::Drop(Reason::Untranslatable);
+    };
+    let key = flow_key(fields);
+    if let PlannedFlow::Known { .. } = planned
+        && let Some((_, flow)) = lookup(state, &key)
+    {
+        if flow.dir != DIR_ORIGINAL {
+            return Way::Drop(Reason::WrongDirection);
+        }
+        if let Some(kept) = kept(state, params.id, flow) {
+            plan.translation = Some(kept);
+            return Way::On;
+        }
+        if fields.flags().is_some_and(|flags| flags != FLAG_SYN) {
+            return Way::Drop(Reason::BackendGone);
+        }
+    }
+    if params.slots == 0 {
+        return Way::Empty;
+    }
+    let slot = slot(state, params, fields);
+    let Some(target) = (params.slot)(slot).filter(|target| !state.absent.contains(&target.backend)) else {
+        return Way::Empty;
+    };
+    let backend = (target.addr, if target.port == 0 { dport } else { target.port });
+    let Some((src, sport)) = source(state, params, &key, sport, backend) else {
+        return Way::Ports;
+    };
+    plan.translation = Some(Translation {
+        src,
+        dst: backend.0,
+        sport,
+        dport: backend.1,
+        pool: params.id,
+        backend: target.backend,
+        identity: target.identity,
+        is_new: true,
+        to_backend: true,
+    });
+    Way::On
+}
+
+/// The tuple that a known flow keeps: its backend is of this pool and is still there.
+fn kept(state: &State, pool: u32, flow: &Flow) -> Option<Translation> {
+    let backend = flow.backend.checked_sub(1).filter(|backend| !state.absent.contains(backend))?;
+    (flow.pool == pool + 1).then(|| leaving(flow, backend, true))
+}
+
+fn leaving(flow: &Flow, backend: u32, to_backend: bool) -> Translation {
+    Translation {
+        src: flow.src,
+        dst: flow.dst,
+        sport: flow.sport,
+        dport: flow.dport,
+        pool: flow.pool.saturating_sub(1),
+        backend,
+        identity: flow.identity,
+        is_new: false,
+        to_backend,
+    }
+}
+
+fn slot(state: &mut State, params: &PoolParams, fields: &Fields) -> u32 {
+    match params.pick {
+        PickBy::RoundRobin => {
+            let pool = state.pools.entry(params.id).or_default();
+            let turn = pool.turn;
+            pool.turn = turn.wrapping_add(1);
+            (turn % u64::from(params.slots)) as u32
+        }
+        PickBy::Random => state.draw() % params.slots,
+        PickBy::Source => scale(source_hash(state.key, fields), params.slots),
+        PickBy::Flow => scale(flow_hash(state.key, fields), params.slots),
+    }
+}
+
+/// Source address and port of a new flow to `backend`; `None` if the reply's key is taken, or each one tried is.
+fn source(
+    state: &mut State,
+    params: &PoolParams,
+    key: &FlowKey,
+    sport: u16,
+    backend: (Addr, u16),
+) -> Option<(Addr, u16)> {
+    if params.sources.is_empty() {
+        let client = (key.src, sport);
+        return (!is_taken(state, key, backend, client)).then_some(client);
+    }
+    let ports = u64::from(params.port_count);
+    let total = params.sources.len() as u64 * ports;
+    if total == 0 {
+        return None;
+    }
+    let start = u64::from(state.draw());
+    for _ in 0..total.min(u64::from(PORT_TRIES)) {
+        let pool = state.pools.entry(params.id).or_default();
+        let choice = start.wrapping_add(pool.port) % total;
+        pool.port = pool.port.wrapping_add(1);
+        let address = params.sources.get((choice / ports) as usize).copied()?;
+        let candidate = (address, params.port_first.wrapping_add((choice % ports) as u16));
+        if !is_taken(state, key, backend, candidate) {
+            return Some(candidate);
+        }
+    }
+    None
+}
+
+/// Whether replies from `backend` to `source` already belong to a live flow other than the packet's own.
+fn is_taken(state: &State, key: &FlowKey, backend: (Addr, u16), source: (Addr, u16)) -> bool {
+    let reply = FlowKey {
+        src: backend.0,
+        dst: source.0,
+        sport: backend.1,
+        dport: source.1,
+        proto: key.proto,
+        pad: [0; 3],
+    };
+    lookup(state, &reply).is_some_and(|(_, flow)| pair_key(flow, key.proto) != *key)
+}
+
+/// Plans that a reply leaves with its client's tuple; exit `invalid`.
+pub fn translate_back(state: &State, fields: &Fields, plan: &mut Plan) -> Way {
+    if fields.is_fragment() {
+        return Way::Drop(Reason::Untranslatable);
+    }
+    let key = flow_key(fields);
+    let Some((table, flow)) = lookup(state, &key) else { return Way::Invalid };
+    let Some(backend) = flow.backend.checked_sub(1).filter(|_| flow.dir != DIR_ORIGINAL) else {
+        return Way::Invalid;
+    };
+    let Some(next) = transition(state, table, &key, flow, fields) else { return Way::Invalid };
+    plan.translation = Some(leaving(flow, backend, false));
+    plan.flow = Some(PlannedFlow::Known { table, next });
+    Way::On
+}

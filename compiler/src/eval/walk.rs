@@ -1,0 +1,202 @@
+//! Owns the way of one packet through the typed tree, arm by arm, and the record of it. Never what a stage or an end
+//! does: `stages` says that.
+
+use std::cell::OnceCell;
+
+use lb_abi::reason::{REASONS, Reason};
+use policy_lang::policy::{Chain, End, Every, Match, Policy, PoolId, Stage, StageKind, Tail};
+use policy_lang::source::Span;
+
+use super::guards::Sight;
+use super::params::{self, Tables};
+use super::stages::{self, Plan, PoolParams, Way};
+use super::{Ended, PathStep, Run, State, StepKind};
+use crate::packet::Fields;
+
+/// A policy ready to judge packets; holds the pools' slot tables once they were needed.
+pub struct Evaluator<'p> {
+    policy: &'p Policy,
+    pools: Vec<OnceCell<Tables>>,
+}
+
+impl<'p> Evaluator<'p> {
+    pub fn new(policy: &'p Policy) -> Evaluator<'p> {
+        Evaluator { policy, pools: policy.pools.iter().map(|_| OnceCell::new()).collect() }
+    }
+
+    /// What one frame meets, and what becomes of the state.
+    pub fn run(&self, state: &mut State, frame: &[u8]) -> Run {
+        let mut counted = Vec::new();
+        let fields = match stages::before(&self.policy.before, frame, &mut counted) {
+            Ok(fields) => fields,
+            Err(ended) => {
+                let text = ended.reason.map_or("", name).to_owned();
+                let step = PathStep { kind: StepKind::Before, span: Some(self.policy.span), text };
+                return Run::new(ended, counted, vec![step]);
+            }
+        };
+        let mut walk =
+            Walk { of: self, state, frame, fields, plan: Plan::default(), counted, path: Vec::new() };
+        let ended = walk.chain(&self.policy.root);
+        Run::new(ended, walk.counted, walk.path)
+    }
+
+    fn pool(&self, id: PoolId) -> Option<&Tables> {
+        let pool = self.policy.pools.get(id.index())?;
+        Some(self.pools.get(id.index())?.get_or_init(|| params::pool(self.policy, id, pool)))
+    }
+}
+
+fn name(reason: Reason) -> &'static str {
+    REASONS.iter().find(|(listed, _)| *listed == reason).map_or("", |(_, name)| name)
+}
+
+struct Walk<'a, 'p> {
+    of: &'a Evaluator<'p>,
+    state: &'a mut State,
+    frame: &'a [u8],
+    fields: Fields,
+    plan: Plan,
+    counted: Vec<Reason>,
+    path: Vec<PathStep>,
+}
+
+impl<'p> Walk<'_, 'p> {
+    fn note(&mut self, kind: StepKind, span: Span, text: impl Into<String>) {
+        self.path.push(PathStep { kind, span: Some(span), text: text.into() });
+    }
+
+    fn chain(&mut self, chain: &'p Chain) -> Ended {
+        for stage in &chain.stages {
+            match self.stage(stage) {
+                Next::On => {}
+                Next::Exit(chain) => return self.chain(chain),
+                Next::Drop(reason) => {
+                    self.note(StepKind::Refused, stage.span, name(reason));
+                    self.counted.push(reason);
+                    return Ended::dropped(Some(reason));
+                }
+            }
+        }
+        match &chain.tail {
+            Tail::End(end, span) => self.end(*end, *span),
+            Tail::Tree(id, span) => match self.of.policy.trees.get(id.index()) {
+                Some(tree) => {
+                    self.note(StepKind::Tree, *span, &tree.name);
+                    self.chain(&tree.chain)
+                }
+                None => Ended::dropped(Some(Reason::BadImage)),
+            },
+            Tail::Match(arms) => self.arms(arms),
+            Tail::Every(every) => self.every(every),
+        }
+    }
+
+    fn end(&mut self, end: End, span: Span) -> Ended {
+        let ended = stages::end(self.state, end, self.frame, &self.fields, &self.plan, &mut self.counted);
+        let word = match end {
+            End::Drop => "drop",
+            End::Pass => "pass",
+            End::Forward => "forward",
+            End::ReplyEcho => "reply echo",
+            End::Reject => "reject",
+            End::ReplyRst => "reply rst",
+        };
+        self.note(StepKind::End, span, word);
+        if let Some(reason) = ended.reason {
+            self.note(StepKind::Refused, span, name(reason));
+        }
+        ended
+    }
+
+    fn arms(&mut self, arms: &'p Match) -> Ended {
+        for arm in &arms.arms {
+            let sight = Sight { policy: self.of.policy, state: self.state, fields: &self.fields };
+            let mut looked_at = Vec::new();
+            let held = sight.holds(&arm.guard, &mut looked_at);
+            self.path.append(&mut looked_at);
+            if held {
+                self.note(StepKind::Arm, arm.span, &arm.text);
+                return self.chain(&arm.chain);
+            }
+        }
+        self.note(StepKind::Else, arms.otherwise_span, "else");
+        self.chain(&arms.otherwise)
+    }
+
+    fn every(&mut self, every: &'p Every) -> Ended {
+        let turn = u64::from(every.span.file.0) << 32 | u64::from(every.span.start);
+        let way = stages::every(self.state, turn, every.mode, every.ways.len() as u32, &self.fields);
+        self.note(StepKind::Turn(way + 1), every.span, format!("every {}", every.ways.len()));
+        match every.ways.get(way as usize) {
+            Some(chain) => self.chain(chain),
+            None => Ended::dropped(Some(Reason::BadImage)),
+        }
+    }
+
+    fn stage(&mut self, stage: &'p Stage) -> Next<'p> {
+        let policy = self.of.policy;
+        let (way, text, exits) = match &stage.kind {
+            StageKind::Count { name } => (Way::On, format!("count {name}"), vec![]),
+            StageKind::Limit { limit, exceed } => {
+                let Some(item) = policy.limits.get(limit.index()) else {
+                    return Next::Drop(Reason::BadImage);
+                };
+                let way = stages::limit(self.state, &params::limit(limit.0, item), &self.fields);
+                (way, format!("limit {}", item.name), vec![(Way::Exceed, "exceed", exceed)])
+            }
+            StageKind::Track { tracker, full, invalid } => {
+                let Some(item) = policy.trackers.get(tracker.index()) else {
+                    return Next::Drop(Reason::BadImage);
+                };
+                let params = params::track(tracker.0, item);
+                let way = stages::track(self.state, &params, &self.fields, &mut self.plan);
+                let exits = vec![(Way::Full, "full", full), (Way::Invalid, "invalid", invalid)];
+                (way, format!("track {}", item.name), exits)
+            }
+            StageKind::Translate { pool, empty, ports } => {
+                let (Some(item), Some(tables)) = (policy.pools.get(pool.index()), self.of.pool(*pool)) else {
+                    return Next::Drop(Reason::BadImage);
+                };
+                let way = self.translate(*pool, tables);
+                let exits = vec![(Way::Empty, "empty", empty), (Way::Ports, "ports", ports)];
+                (way, format!("translate {}", item.name), exits)
+            }
+            StageKind::TranslateBack { invalid } => {
+                let way = stages::translate_back(self.state, &self.fields, &mut self.plan);
+                (way, "translate back".to_owned(), vec![(Way::Invalid, "invalid", invalid)])
+            }
+        };
+        let exit = exits.iter().find(|(of, _, _)| *of == way);
+        self.note(StepKind::Stage { exit: exit.map(|(_, name, _)| *name) }, stage.span, text);
+        match (way, exit) {
+            (_, Some((_, _, exit))) => Next::Exit(&exit.chain),
+            (Way::Drop(reason), None) => Next::Drop(reason),
+            _ => Next::On,
+        }
+    }
+
+    fn translate(&mut self, id: PoolId, tables: &Tables) -> Way {
+        let family = if self.fields.v6 { &tables.v6 } else { &tables.v4 };
+        let slot = |slot: u32| {
+            let index = *family.slots.get(slot as usize)?;
+            family.targets.get(index).copied()
+        };
+        let params = PoolParams {
+            id: id.0,
+            pick: tables.pick,
+            slots: family.slots.len() as u32,
+            slot: &slot,
+            sources: &family.sources,
+            port_first: tables.port_first,
+            port_count: tables.port_count,
+        };
+        stages::translate(self.state, &params, &self.fields, &mut self.plan)
+    }
+}
+
+enum Next<'p> {
+    On,
+    Exit(&'p Chain),
+    Drop(Reason),
+}
