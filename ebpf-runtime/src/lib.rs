@@ -4,6 +4,14 @@
 //! An *instance* ([`instance::Instance`]) is a name within a network namespace, with one or more devices below it.
 //! What it keeps in the kernel is pinned below a [`run_dir::RunDir`], so that traffic goes on when every process is gone.
 
+mod assign;
+mod carry;
+mod generation;
+mod plane;
+mod program;
+mod state;
+mod sys;
+
 pub mod agent;
 pub mod apply;
 pub mod error;

@@ -1,7 +1,7 @@
 //! Owns the report on an instance: what it runs, where, and what it has counted, from any process.
 //! Never changes anything and never takes the lock.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::apply::Mode;
 
@@ -64,7 +64,7 @@ pub struct Tally {
     pub bytes: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TallyKind {
     Arm,

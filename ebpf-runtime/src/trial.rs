@@ -1,16 +1,33 @@
 //! Owns running an image without a device: the program in private maps under `BPF_PROG_TEST_RUN`.
-//! Never pins or attaches anything.
+//! Never pins or attaches anything; all of it is gone with the value.
+
+use std::os::fd::AsFd;
 
 use lb_abi::bundle::Image;
+use lb_abi::hash::Key;
 use lb_abi::maps;
 use lb_abi::reason::REASON_COUNT;
 
+use crate::assign::Numbers;
+use crate::carry;
 use crate::error::Error;
+pub use crate::generation::Count;
+use crate::generation::{self, Generation};
+use crate::plane::Plane;
+use crate::program::Flags;
+use crate::state::{Sizes, Which};
+use crate::sys::bpf::{self, Walk};
+use crate::sys::object;
 
 /// A loaded image that sees only the frames it is given.
 #[derive(Debug)]
 pub struct Trial {
-    image: Image,
+    plane: Plane,
+    generation: Generation,
+    flags: Flags,
+    features: u32,
+    templates: u32,
+    swaps: u32,
 }
 
 /// What the program did with a frame.
@@ -21,7 +38,7 @@ pub struct Ran {
     pub frame: Vec<u8>,
 }
 
-/// XDP return codes (include/uapi/linux/bpf.h, `enum xdp_action`).
+/// XDP return codes (include/uapi/linux/bpf.h, `enum xdp_action`); what is none of them the kernel takes for `Aborted`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Action {
     Aborted,
@@ -29,6 +46,18 @@ pub enum Action {
     Pass,
     Tx,
     Redirect,
+}
+
+impl From<u32> for Action {
+    fn from(code: u32) -> Action {
+        match code {
+            1 => Action::Drop,
+            2 => Action::Pass,
+            3 => Action::Tx,
+            4 => Action::Redirect,
+            _ => Action::Aborted,
+        }
+    }
 }
 
 /// The flow tables.
@@ -39,92 +68,209 @@ pub enum FlowTable {
     Proven,
 }
 
-/// What the data path has counted for one counter or tally.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Count {
-    pub packets: u64,
-    pub bytes: u64,
+/// In place of an ordinal: a number that the current image does not use.
+pub const NO_ORDINAL: u32 = u16::MAX as u32;
+
+fn flags(image: &Image, features: u32) -> Flags {
+    Flags { fields: image.fields, ops: image.ops, features: image.features | features }
+}
+
+fn ordinal(numbers: impl IntoIterator<Item = u32>, number: u32) -> u32 {
+    numbers.into_iter().position(|have| have == number).map_or(NO_ORDINAL, |ordinal| ordinal as u32)
 }
 
 impl Trial {
-    /// Loads the image with `features` (`lb_abi::mode::FEATURE_*`) besides its own.
+    /// Loads the image with `features` (`lb_abi::mode::FEATURE_*`) besides its own. Key, seed and clock are 0.
+    ///
+    /// # Errors
+    /// `Verifier`, `Image`, `TooMany`, and `Kernel` without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(image: &Image, features: u32) -> Result<Trial, Error> {
-        let _ = features;
-        Ok(Trial { image: image.clone() })
+        Self::load_with_templates(image, features, &[])
+    }
+
+    /// As `load`, with the frames of a bench mix: the first [`maps::TEMPLATE_BYTES`] bytes of each, of which there
+    /// must be a power of two.
+    pub fn load_with_templates(image: &Image, features: u32, frames: &[Vec<u8>]) -> Result<Trial, Error> {
+        if !frames.is_empty() && !frames.len().is_power_of_two() {
+            return Err(Error::Image(format!("a bench mix of {} packets is no power of two", frames.len())));
+        }
+        let templates = frames.len().max(1) as u32;
+        let numbers = Generation::default().number(image);
+        let sizes = Sizes::needed(image, &numbers)?.with_templates(templates);
+        let flags = flags(image, features);
+        let plane = Plane::load(flags, &sizes, [0; 2], None)?;
+        plane.write_half(0, &numbers.relocate(image)?);
+        plane.set_up(image, &numbers, &[])?;
+        let generation = Generation::of(image, &numbers);
+        let trial = Trial { plane, generation, flags, features, templates, swaps: 0 };
+        trial.write_templates(frames)?;
+        Ok(trial)
+    }
+
+    fn write_templates(&self, frames: &[Vec<u8>]) -> Result<(), Error> {
+        const VALUE: usize = size_of::<maps::Template>();
+        for (index, frame) in frames.iter().enumerate() {
+            let mut value = [0; VALUE];
+            let len = frame.len().min(maps::TEMPLATE_BYTES);
+            for (to, from) in value.iter_mut().zip((len as u32).to_ne_bytes()) {
+                *to = from;
+            }
+            for (to, from) in value.iter_mut().skip(8).zip(frame.iter().take(len)) {
+                *to = *from;
+            }
+            bpf::update_bytes(self.plane.maps.fd(Which::Templates), index as u32, &value, VALUE)
+                .map_err(|e| Error::kernel("write a template", e))?;
+        }
+        Ok(())
     }
 
     /// Makes another image current as `apply` would, with the same state: by a store where flags and sizes are the
     /// same, otherwise by a new program.
     pub fn swap(&mut self, image: &Image) -> Result<(), Error> {
-        self.image = image.clone();
+        let numbers = self.generation.number(image);
+        let words = numbers.relocate(image)?;
+        let sizes = Sizes::needed(image, &numbers)?.with_templates(self.templates);
+        let flags = flags(image, self.features);
+        let mut next = Generation::of(image, &numbers);
+        self.swaps = self.swaps.wrapping_add(1);
+        if flags == self.flags && self.plane.maps.fit(&sizes)? {
+            next.inherit(&self.generation, &self.plane.maps, false)?;
+            self.plane.write_other_half(&words)?;
+            self.plane.set_up(image, &numbers, &[])?;
+            self.plane.switch(self.swaps);
+        } else {
+            let plane = Plane::load(flags, &sizes, [0; 2], Some(&self.plane.maps))?;
+            let old = self.plane.control();
+            plane.set_control(|control| {
+                *control = maps::Control { current: 0, generation: self.swaps, ..old }
+            });
+            carry::before_switch(&self.plane.maps, &plane.maps)?;
+            carry::counters(&self.plane.maps, &plane.maps)?;
+            next.inherit(&self.generation, &self.plane.maps, false)?;
+            plane.write_half(0, &words);
+            plane.set_up(image, &numbers, &[])?;
+            self.plane = plane;
+            self.flags = flags;
+        }
+        self.retire_backends(&next, &numbers);
+        self.generation = next;
         Ok(())
     }
 
-    /// One frame that arrived on interface `ifindex` of this network namespace (0: loopback).
+    fn retire_backends(&self, next: &Generation, numbers: &Numbers) {
+        for gone in self.generation.backends_gone(next) {
+            if !numbers.backends.numbers.contains(&gone.number) {
+                self.plane.set_backend_state(gone.number, maps::BACKEND_ABSENT);
+            }
+        }
+    }
+
+    /// One frame that arrived on interface `ifindex` of this thread's network namespace (0: loopback).
+    ///
+    /// # Errors
+    /// `Kernel` for frames that the kernel never hands to a program: shorter than 14 bytes, or longer than one page
+    /// less the headroom.
     pub fn run(&mut self, frame: &[u8], ifindex: u32) -> Result<Ran, Error> {
-        let _ = (frame, ifindex);
-        Err(Error::Image(self.image.name.clone()))
+        let ran = self.test_run(frame, ifindex, 1)?;
+        Ok(Ran { action: ran.code.into(), frame: ran.frame })
     }
 
-    /// The frame `repeat` times, as arriving on `ifindex`; mean nanoseconds of one, whole ones as the kernel reports
-    /// them.
+    /// The frame `repeat` times over; mean nanoseconds of one, in whole ones as the kernel reports them. The kernel
+    /// does not restore the frame between the runs: that is what `FEATURE_BENCH` is for.
     pub fn run_repeat(&mut self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<u32, Error> {
-        let _ = (frame, ifindex, repeat);
-        Err(Error::Image(self.image.name.clone()))
+        Ok(self.test_run(frame, ifindex, repeat)?.duration)
     }
 
-    /// Clock in ns and seed under `FEATURE_TEST`; takes effect with the next frame.
-    pub fn set_clock(&mut self, ns: u64) -> Result<(), Error> {
-        let _ = ns;
-        Ok(())
+    fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<object::TestRan, Error> {
+        object::test_run(self.plane.program.as_fd(), frame, ifindex, repeat)
+            .map_err(|e| Error::kernel(format!("run a frame of {} bytes", frame.len()), e))
     }
 
-    pub fn set_seed(&mut self, seed: u64) -> Result<(), Error> {
-        let _ = seed;
-        Ok(())
+    /// Clock in ns under `FEATURE_TEST`.
+    pub fn set_clock(&mut self, ns: u64) {
+        self.plane.set_control(|control| control.clock = ns);
     }
 
-    pub fn set_hash_key(&mut self, key: lb_abi::hash::Key) -> Result<(), Error> {
-        let _ = key;
-        Ok(())
+    /// Seed of random draws under `FEATURE_TEST`, which are counted from 0 again.
+    pub fn set_seed(&mut self, seed: u64) {
+        self.plane.set_control(|control| (control.seed, control.draws) = (seed, 0));
     }
 
-    /// Frames of a bench mix (at most `maps::TEMPLATE_BYTES` of each are written), cut to a power of two of them.
-    pub fn set_templates(&mut self, frames: &[Vec<u8>]) -> Result<(), Error> {
-        let _ = frames;
-        Ok(())
+    pub fn set_hash_key(&mut self, key: Key) {
+        self.plane.set_control(|control| control.hash_key = key);
     }
 
     /// Packets and bytes by ordinal of `Image::counters`.
     pub fn counters(&self) -> Result<Vec<Count>, Error> {
-        Ok(Vec::new())
+        let counters = self.generation.counters.iter();
+        counters.map(|counter| generation::count(&self.plane.maps, counter.number)).collect()
     }
 
-    /// Packets and bytes by index of `Image::tallies`.
+    /// Packets and bytes by index of `Image::tallies`, those of earlier images with the same tally included.
     pub fn tallies(&self) -> Result<Vec<Count>, Error> {
-        Ok(Vec::new())
+        self.generation.tally_counts(&self.plane.maps)
     }
 
     /// Packets by `Reason`.
     pub fn reasons(&self) -> Result<[u64; REASON_COUNT], Error> {
-        Ok([0; REASON_COUNT])
+        generation::reasons(&self.plane.maps)
     }
 
-    /// All entries of a flow table, with numbers (tracker, pool, backend) as ordinals of the current image;
-    /// `None` in their place is written as `u16::MAX` or `u32::MAX`.
+    /// All entries of a flow table, with tracker, pool and backend as ordinals of the current image (or `NO_ORDINAL`).
     pub fn flows(&self, table: FlowTable) -> Result<Vec<(maps::FlowKey, maps::Flow)>, Error> {
-        let _ = table;
-        Ok(Vec::new())
+        let which = match table {
+            FlowTable::New => Which::FlowsNew,
+            FlowTable::Answered => Which::FlowsAnswered,
+            FlowTable::Proven => Which::FlowsProven,
+        };
+        let failed = |e| Error::kernel("read a flow table", e);
+        let mut walk = Walk::<maps::FlowKey, maps::Flow>::new(self.plane.maps.fd(which), 256);
+        let mut flows = Vec::new();
+        while let Some((keys, values)) = walk.next_batch().map_err(failed)? {
+            flows.extend(keys.iter().zip(values).map(|(key, flow)| (*key, self.canonical(*flow))));
+        }
+        Ok(flows)
     }
 
-    /// State and next hop of a backend by ordinal of the current image.
-    pub fn set_backend(&mut self, ordinal: u32, state: u16, next_hop: maps::NextHop) -> Result<(), Error> {
-        let _ = (ordinal, state, next_hop);
-        Ok(())
+    fn canonical(&self, mut flow: maps::Flow) -> maps::Flow {
+        let generation = &self.generation;
+        flow.tracker =
+            ordinal(generation.trackers.iter().map(|entry| entry.number), flow.tracker.into()) as u16;
+        if let Some(number) = flow.pool.checked_sub(1) {
+            flow.pool = 1 + ordinal(generation.pools.iter().map(|entry| entry.number), number);
+        }
+        if let Some(number) = flow.backend.checked_sub(1) {
+            flow.backend = 1 + ordinal(generation.backends.iter().map(|entry| entry.number), number);
+        }
+        flow
+    }
+
+    /// Proven flows by ordinal of `Image::trackers`.
+    pub fn proven(&self) -> Result<Vec<u64>, Error> {
+        let read = |entry: &generation::Numbered| {
+            bpf::lookup::<u32, maps::TrackerState>(self.plane.maps.fd(Which::Trackers), &entry.number)
+                .map(|state| state.unwrap_or_default().proven)
+                .map_err(|e| Error::kernel("read a tracker", e))
+        };
+        self.generation.trackers.iter().map(read).collect()
+    }
+
+    /// What stands in `BACKENDS`, by ordinal of the current image.
+    pub fn backends(&self) -> Vec<maps::Backend> {
+        let entry = |backend: &generation::Backend| self.plane.backend(backend.number).unwrap_or_default();
+        self.generation.backends.iter().map(entry).collect()
+    }
+
+    /// State and next hop of a backend by ordinal of the current image; others than those there are ignored.
+    pub fn set_backend(&mut self, ordinal: u32, state: u16, next_hop: maps::NextHop) {
+        if let Some(backend) = self.generation.backends.get(ordinal as usize) {
+            self.plane.set_backend_state(backend.number, state);
+            self.plane.set_next_hop(backend.number, next_hop);
+        }
     }
 
     /// Instructions the verifier walked.
     pub fn verified_instructions(&self) -> Result<u32, Error> {
-        Err(Error::Image(self.image.name.clone()))
+        self.plane.verified_instructions()
     }
 }

@@ -1,0 +1,186 @@
+//! Owns one loaded program with its maps: writing an image half, switching halves, setting up what a new generation
+//! counts and sends to. Never pins or attaches it, and never decides when to switch.
+
+use std::collections::BTreeSet;
+use std::mem::offset_of;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
+
+use lb_abi::SCHEMA;
+use lb_abi::bundle::Image;
+use lb_abi::hash::Key;
+use lb_abi::maps;
+
+use crate::assign::Numbers;
+use crate::error::Error;
+use crate::program::{self, Flags};
+use crate::state::{Maps, Sizes, Which};
+use crate::sys::mapped::Mapped;
+use crate::sys::{bpf, process};
+
+/// A program, its maps, and views of those we write.
+#[derive(Debug)]
+pub(crate) struct Plane {
+    pub(crate) program: OwnedFd,
+    pub(crate) maps: Maps,
+    control: Mapped<maps::Control>,
+    image: Mapped<u32>,
+    backends: Mapped<maps::Backend>,
+}
+
+impl Plane {
+    /// Loads a program over new maps, sharing the state of `adopted` where it fits.
+    pub(crate) fn load(
+        flags: Flags,
+        sizes: &Sizes,
+        key: Key,
+        adopted: Option<&Maps>,
+    ) -> Result<Plane, Error> {
+        let maps = Maps::create(sizes, adopted)?;
+        let program = program::load(&maps, flags)?;
+        let plane = Plane::over(program, maps)?;
+        let control = maps::Control { schema: SCHEMA, hash_key: key, ..maps::Control::default() };
+        plane.control.set(0, control);
+        Ok(plane)
+    }
+
+    /// A program and maps that are there already.
+    pub(crate) fn over(program: OwnedFd, maps: Maps) -> Result<Plane, Error> {
+        let control = view(&maps, Which::Control, 1)?;
+        let image = view(&maps, Which::Image, 2 * maps.image_words()? as usize)?;
+        let backends = view(&maps, Which::Backends, maps.entries(Which::Backends)? as usize)?;
+        Ok(Plane { program, maps, control, image, backends })
+    }
+
+    pub(crate) fn control(&self) -> maps::Control {
+        self.control.get(0).unwrap_or_default()
+    }
+
+    /// Changes words of `CONTROL` that no packet is using: those of tests, or of a program that runs nowhere yet.
+    pub(crate) fn set_control(&self, change: impl FnOnce(&mut maps::Control)) {
+        let mut control = self.control();
+        change(&mut control);
+        self.control.set(0, control);
+    }
+
+    /// Writes the half that is not current. Waits first until no packet reads it any more.
+    pub(crate) fn write_other_half(&self, words: &[u32]) -> Result<(), Error> {
+        process::wait_for_packets().map_err(|e| Error::kernel("wait for packets (membarrier)", e))?;
+        self.write_half(1 - (self.control().current & 1), words);
+        Ok(())
+    }
+
+    pub(crate) fn write_half(&self, half: u32, words: &[u32]) {
+        let start = half as usize * (self.image.len() / 2);
+        self.image.fill(start, words);
+        self.image.fence();
+    }
+
+    /// Makes the other half current: one store, which also names the generation.
+    pub(crate) fn switch(&self, generation: u32) {
+        const _: () =
+            assert!(offset_of!(maps::Control, current) == 0 && offset_of!(maps::Control, generation) == 4);
+        let other = 1 - (self.control().current & 1);
+        let [a, b, c, d] = other.to_ne_bytes();
+        let [e, f, g, h] = generation.to_ne_bytes();
+        if let Some(word) = self.control.word(0, offset_of!(maps::Control, current)) {
+            word.store(u64::from_ne_bytes([a, b, c, d, e, f, g, h]), Ordering::SeqCst);
+        }
+    }
+
+    /// Clears what stands under numbers that nobody had in the previous generation, and writes the backends.
+    /// `next_hops` are by ordinal; a backend without one keeps that which it has.
+    pub(crate) fn set_up(
+        &self,
+        image: &Image,
+        numbers: &Numbers,
+        next_hops: &[Option<maps::NextHop>],
+    ) -> Result<(), Error> {
+        let failed = |map: &str, e| Error::kernel(format!("clear an entry of {map}"), e);
+        let cleared =
+            vec![maps::Counter::default(); process::cpus().map_err(|e| Error::kernel("count CPUs", e))?];
+        for &number in &numbers.counters.fresh {
+            bpf::update_per_cpu(self.maps.fd(Which::Counters), number, &cleared)
+                .map_err(|e| failed(maps::MAP_COUNTERS, e))?;
+        }
+        clear::<maps::LimitState>(&self.maps, Which::Limits, &numbers.limits.fresh)?;
+        clear::<u64>(&self.maps, Which::Turns, &numbers.turns.fresh)?;
+        clear::<maps::TrackerState>(&self.maps, Which::Trackers, &numbers.trackers.fresh)?;
+        clear::<maps::PoolState>(&self.maps, Which::Pools, &numbers.pools.fresh)?;
+        let fresh: BTreeSet<u32> = numbers.backends.fresh.iter().copied().collect();
+        for (ordinal, (backend, &number)) in image.backends.iter().zip(&numbers.backends.numbers).enumerate()
+        {
+            let known = next_hops.get(ordinal).copied().flatten();
+            if fresh.contains(&number) {
+                let entry = maps::Backend {
+                    addr: backend.addr,
+                    port: backend.port,
+                    state: backend.state,
+                    identity: backend.identity as u32,
+                    next_hop: known.unwrap_or_default(),
+                    flows: 0,
+                };
+                self.backends.set(number as usize, entry);
+                continue;
+            }
+            // The identity holds address and port, so only these can differ.
+            self.set_backend_state(number, backend.state);
+            if let Some(next_hop) = known {
+                self.set_next_hop(number, next_hop);
+            }
+        }
+        self.backends.fence();
+        Ok(())
+    }
+
+    pub(crate) fn backend(&self, number: u32) -> Option<maps::Backend> {
+        self.backends.get(number as usize)
+    }
+
+    /// Active, draining or absent (a backend's flows count as gone from then on). One store, since the data path adds
+    /// to the same entry's flows.
+    pub(crate) fn set_backend_state(&self, number: u32, state: u16) {
+        if let Some(place) = self.backends.quarter_word(number as usize, offset_of!(maps::Backend, state)) {
+            place.store(state, Ordering::SeqCst);
+        }
+    }
+
+    /// A next hop is several words and a packet may read between them, so the device goes first to 0 (ask the routing
+    /// table) and comes last.
+    pub(crate) fn set_next_hop(&self, number: u32, next_hop: maps::NextHop) {
+        let place = offset_of!(maps::Backend, next_hop);
+        let Some(ifindex) = self.backends.half_word(number as usize, place) else { return };
+        let [a, b, c, d, e, f] = next_hop.dmac;
+        let [g, h, i, j, k, l] = next_hop.smac;
+        ifindex.store(0, Ordering::SeqCst);
+        for (index, bytes) in [[a, b, c, d], [e, f, g, h], [i, j, k, l]].into_iter().enumerate() {
+            if let Some(word) = self.backends.half_word(number as usize, place + 4 + 4 * index) {
+                word.store(u32::from_ne_bytes(bytes), Ordering::SeqCst);
+            }
+        }
+        ifindex.store(next_hop.ifindex, Ordering::SeqCst);
+    }
+
+    pub(crate) fn verified_instructions(&self) -> Result<u32, Error> {
+        program::verified_instructions(&self.program)
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        self.maps.memory() + process::locked_memory(self.program.as_fd())
+    }
+}
+
+fn view<T: bpf::Plain>(maps: &Maps, which: Which, len: usize) -> Result<Mapped<T>, Error> {
+    Mapped::new(maps.fd(which), len).map_err(|e| Error::kernel(format!("map {which:?} into memory"), e))
+}
+
+fn clear<T: bpf::Plain>(maps: &Maps, which: Which, numbers: &[u32]) -> Result<(), Error> {
+    if numbers.is_empty() {
+        return Ok(());
+    }
+    let values = view::<T>(maps, which, maps.entries(which)? as usize)?;
+    for &number in numbers {
+        values.set(number as usize, T::default());
+    }
+    Ok(())
+}

@@ -1,0 +1,270 @@
+//! Owns the maps of an instance: their types and sizes, how they are made, pinned, opened and grown.
+//! Never decides what stands in them.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use lb_abi::bundle::Image;
+use lb_abi::image::{HEADER_WORDS, MAX_TRACKERS};
+use lb_abi::maps;
+use lb_abi::reason::REASON_COUNT;
+
+use crate::assign::Numbers;
+use crate::error::Error;
+use crate::sys::{bpf, object};
+
+/// The maps that the program shares with us, in the order of [`SPECS`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Which {
+    Control,
+    Image,
+    Counters,
+    Reasons,
+    LimitKeys,
+    Limits,
+    Turns,
+    Trackers,
+    Pools,
+    Backends,
+    FlowsNew,
+    FlowsAnswered,
+    FlowsProven,
+    Templates,
+}
+
+pub(crate) struct Spec {
+    pub(crate) which: Which,
+    pub(crate) name: &'static str,
+    map_type: u32,
+    key_size: usize,
+    value_size: usize,
+    flags: u32,
+}
+
+const fn array<V>(which: Which, name: &'static str) -> Spec {
+    // Mapped, so that both sides may use atomics on the same words.
+    Spec {
+        which,
+        name,
+        map_type: bpf::MAP_TYPE_ARRAY,
+        key_size: 4,
+        value_size: size_of::<V>(),
+        flags: bpf::F_MMAPABLE,
+    }
+}
+
+const fn per_cpu<V>(which: Which, name: &'static str) -> Spec {
+    Spec {
+        which,
+        name,
+        map_type: bpf::MAP_TYPE_PERCPU_ARRAY,
+        key_size: 4,
+        value_size: size_of::<V>(),
+        flags: 0,
+    }
+}
+
+const fn lru<K, V>(which: Which, name: &'static str) -> Spec {
+    let (key_size, value_size) = (size_of::<K>(), size_of::<V>());
+    Spec { which, name, map_type: bpf::MAP_TYPE_LRU_HASH, key_size, value_size, flags: 0 }
+}
+
+pub(crate) const SPECS: [Spec; 14] = [
+    array::<maps::Control>(Which::Control, maps::MAP_CONTROL),
+    // Its value size is the image's own.
+    array::<u32>(Which::Image, maps::MAP_IMAGE),
+    per_cpu::<maps::Counter>(Which::Counters, maps::MAP_COUNTERS),
+    per_cpu::<u64>(Which::Reasons, maps::MAP_REASONS),
+    lru::<maps::LimitKey, u64>(Which::LimitKeys, maps::MAP_LIMIT_KEYS),
+    array::<maps::LimitState>(Which::Limits, maps::MAP_LIMITS),
+    array::<u64>(Which::Turns, maps::MAP_TURNS),
+    array::<maps::TrackerState>(Which::Trackers, maps::MAP_TRACKERS),
+    array::<maps::PoolState>(Which::Pools, maps::MAP_POOLS),
+    array::<maps::Backend>(Which::Backends, maps::MAP_BACKENDS),
+    lru::<maps::FlowKey, maps::Flow>(Which::FlowsNew, maps::MAP_FLOWS_NEW),
+    lru::<maps::FlowKey, maps::Flow>(Which::FlowsAnswered, maps::MAP_FLOWS_ANSWERED),
+    // Nothing may evict a proven flow, hence no LRU; entries are allocated as flows come.
+    Spec {
+        which: Which::FlowsProven,
+        name: maps::MAP_FLOWS_PROVEN,
+        map_type: bpf::MAP_TYPE_HASH,
+        key_size: size_of::<maps::FlowKey>(),
+        value_size: size_of::<maps::Flow>(),
+        flags: bpf::F_NO_PREALLOC,
+    },
+    array::<[u64; size_of::<maps::Template>() / 8]>(Which::Templates, maps::MAP_TEMPLATES),
+];
+
+const _: () = assert!(size_of::<maps::Template>().is_multiple_of(8));
+
+/// How many entries each map needs, in the order of [`SPECS`]; powers of two, so that growth is rare.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Sizes {
+    entries: [u32; SPECS.len()],
+    /// Words of one image half, a power of two.
+    pub(crate) image_words: u32,
+}
+
+impl Sizes {
+    pub(crate) fn entries(&self, which: Which) -> u32 {
+        self.entries[which as usize]
+    }
+
+    /// # Errors
+    /// `TooMany` where an image or a table is beyond what a map can hold.
+    pub(crate) fn needed(image: &Image, numbers: &Numbers) -> Result<Sizes, Error> {
+        let trackers = numbers.trackers.entries();
+        if trackers as usize > MAX_TRACKERS {
+            let what = "trackers, with those of the policy before it,";
+            return Err(Error::TooMany { what, wanted: trackers.into(), max: MAX_TRACKERS as u64 });
+        }
+        let flows: u64 = image.trackers.iter().map(|tracker| u64::from(tracker.max)).sum();
+        let keys: u64 = image.limits.iter().map(|limit| u64::from(limit.max)).sum();
+        // A flow has an entry for each direction.
+        let flow_entries = flows.saturating_mul(2);
+        let mut entries = [1; SPECS.len()];
+        let mut need = |which: Which, what, least: u64, wanted: u64| -> Result<(), Error> {
+            const MOST: u64 = 1 << 26;
+            if wanted > MOST {
+                return Err(Error::TooMany { what, wanted, max: MOST });
+            }
+            entries[which as usize] = wanted.max(least).next_power_of_two() as u32;
+            Ok(())
+        };
+        need(Which::Image, "image halves", 2, 2)?;
+        need(Which::Counters, "counters", 256, numbers.counters.entries().into())?;
+        need(Which::Reasons, "reasons", REASON_COUNT as u64, 0)?;
+        // An LRU keeps free entries back for each CPU (BPF_LRU_LIST, LOCAL_FREE_TARGET of 128).
+        let kept_back = 128 * crate::sys::process::cpus().map_err(|e| Error::kernel("count CPUs", e))? as u64;
+        need(
+            Which::LimitKeys,
+            "keys of limits",
+            if keys == 0 { 64 } else { 1024 },
+            keys + kept_back.min(keys),
+        )?;
+        need(Which::Limits, "limits", 16, numbers.limits.entries().into())?;
+        need(Which::Turns, "turns", 16, numbers.turns.entries().into())?;
+        need(Which::Trackers, "trackers", 1 + MAX_TRACKERS as u64, 0)?;
+        need(Which::Pools, "pools", 16, numbers.pools.entries().into())?;
+        need(Which::Backends, "backends", 64, numbers.backends.entries().into())?;
+        let least = if flows == 0 { 64 } else { 1024 };
+        need(Which::FlowsNew, "flows", least, flow_entries.min(1 << 17))?;
+        need(Which::FlowsAnswered, "flows", least, flow_entries)?;
+        need(Which::FlowsProven, "flows", least, flow_entries)?;
+        need(Which::Templates, "templates", 1, 0)?;
+        let words = image.words.len().max(HEADER_WORDS) as u64;
+        const MOST_WORDS: u64 = 1 << 28;
+        if words > MOST_WORDS {
+            return Err(Error::TooMany { what: "words of image", wanted: words, max: MOST_WORDS });
+        }
+        Ok(Sizes { entries, image_words: words.next_power_of_two() as u32 })
+    }
+
+    /// Room for a bench mix of `templates` packets.
+    pub(crate) fn with_templates(mut self, templates: u32) -> Sizes {
+        self.entries[Which::Templates as usize] = templates;
+        self
+    }
+}
+
+/// Descriptors of all maps, in the order of [`SPECS`].
+#[derive(Debug)]
+pub(crate) struct Maps {
+    fds: Vec<OwnedFd>,
+}
+
+impl Maps {
+    /// New maps of these sizes; state that `adopted` holds in maps large enough is shared instead. `CONTROL`, `IMAGE`
+    /// and `TEMPLATES` are the program's own and never shared.
+    pub(crate) fn create(sizes: &Sizes, adopted: Option<&Maps>) -> Result<Maps, Error> {
+        let mut fds = Vec::with_capacity(SPECS.len());
+        for spec in &SPECS {
+            let old = match (adopted, spec.which) {
+                (None, _) | (_, Which::Control | Which::Image | Which::Templates) => None,
+                (Some(adopted), which) => Some(adopted.fd(which)),
+            };
+            if let Some(old) = old {
+                let capacity = entries_of(old, spec.name)?;
+                if capacity >= sizes.entries(spec.which) {
+                    let shared = old.try_clone_to_owned();
+                    fds.push(shared.map_err(|e| Error::kernel(format!("share map {}", spec.name), e))?);
+                    continue;
+                }
+            }
+            fds.push(make(spec, sizes)?);
+        }
+        Ok(Maps { fds })
+    }
+
+    /// The maps pinned in `directory`; `None` if it does not hold all of them.
+    pub(crate) fn open(directory: &Path) -> io::Result<Option<Maps>> {
+        let mut fds = Vec::with_capacity(SPECS.len());
+        for spec in &SPECS {
+            match object::open_pin(&directory.join(spec.name)) {
+                Ok(fd) => fds.push(fd),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Some(Maps { fds }))
+    }
+
+    pub(crate) fn pin(&self, directory: &Path) -> Result<(), Error> {
+        for spec in &SPECS {
+            let path = directory.join(spec.name);
+            object::pin(self.fd(spec.which), &path).map_err(|e| Error::file(path, e))?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn fd(&self, which: Which) -> BorrowedFd<'_> {
+        self.fds[which as usize].as_fd()
+    }
+
+    pub(crate) fn entries(&self, which: Which) -> Result<u32, Error> {
+        entries_of(self.fd(which), SPECS[which as usize].name)
+    }
+
+    /// Words of one image half.
+    pub(crate) fn image_words(&self) -> Result<u32, Error> {
+        let info =
+            object::map_info(self.fd(Which::Image)).map_err(|e| Error::kernel("ask for map IMAGE", e))?;
+        Ok(info.value_size / 4)
+    }
+
+    /// Whether these maps, as they are, can serve an image of such sizes.
+    pub(crate) fn fit(&self, sizes: &Sizes) -> Result<bool, Error> {
+        if self.image_words()? < sizes.image_words {
+            return Ok(false);
+        }
+        for spec in &SPECS {
+            if self.entries(spec.which)? < sizes.entries(spec.which) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Bytes the kernel accounts to the maps, by their `fdinfo`.
+    pub(crate) fn memory(&self) -> u64 {
+        self.fds.iter().map(|fd| crate::sys::process::locked_memory(fd.as_fd())).sum()
+    }
+}
+
+fn entries_of(map: BorrowedFd<'_>, name: &str) -> Result<u32, Error> {
+    let info = object::map_info(map).map_err(|e| Error::kernel(format!("ask for map {name}"), e))?;
+    Ok(info.max_entries)
+}
+
+fn make(spec: &Spec, sizes: &Sizes) -> Result<OwnedFd, Error> {
+    let value_size = match spec.which {
+        Which::Image => sizes.image_words as usize * 4,
+        _ => spec.value_size,
+    };
+    let entries = sizes.entries(spec.which);
+    bpf::map_create(spec.name, spec.map_type, spec.key_size as u32, value_size as u32, entries, spec.flags)
+        .map_err(|e| {
+            Error::kernel(format!("make map {} of {entries} entries of {value_size} bytes", spec.name), e)
+        })
+}
