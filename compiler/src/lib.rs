@@ -3,4 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod eval;
+pub mod graph;
+mod lower;
 pub mod packet;
+
+pub use lower::{MAX_DECISION_WORDS, MAX_WORDS, compile};

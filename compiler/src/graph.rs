@@ -1,0 +1,390 @@
+//! Owns the stage graph: pure regions, stages and ends as nodes, the ways between them as edges, and the tallies each
+//! way adds to. Never values of fields, words of the image or packets.
+
+use std::collections::{BTreeMap, HashMap};
+
+use lb_abi::bundle::TallyKind;
+use petgraph::graph::{DiGraph, NodeIndex};
+use petgraph::visit::{DfsPostOrder, EdgeRef};
+use policy_lang::policy::{
+    Chain, DefaultEnd, End, Every, EveryMode, Exit, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail,
+    TrackerId, TreeId,
+};
+use policy_lang::source::Span;
+
+/// The whole of what a packet can go through, without cycles. A tree is in it once, however often it is named.
+pub struct Graph<'p> {
+    pub graph: DiGraph<Node<'p>, Edge>,
+    pub entry: Entry,
+    /// In order of their places.
+    pub tallies: Vec<TallyPlace>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Node<'p> {
+    pub kind: NodeKind<'p>,
+    /// `None`: the policy's own chain.
+    pub tree: Option<TreeId>,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub enum NodeKind<'p> {
+    /// Guards alone: a match with those nested in it.
+    Region(&'p Match),
+    Limit(LimitId),
+    Track(TrackerId),
+    Translate(PoolId),
+    TranslateBack,
+    Every(&'p Every),
+    /// One node for each end, wherever it is written.
+    End(End),
+}
+
+/// A way from one node to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Edge {
+    pub way: Way,
+    /// Indices into `Graph::tallies`.
+    pub tallies: Vec<usize>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Way {
+    /// The leaf of a region: arms without a match of their own, numbered as they are read.
+    Leaf(u32),
+    Next,
+    ExitA,
+    ExitB,
+    /// Way of an `every`, 0-based.
+    Turn(u32),
+}
+
+/// Where a chain begins: its first node, and what is tallied on the way there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    pub node: NodeIndex,
+    pub tallies: Vec<usize>,
+}
+
+/// What is counted, and where it stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TallyPlace {
+    pub kind: TallyKind,
+    pub label: String,
+    pub tree: Option<TreeId>,
+    pub span: Span,
+    /// Number among equal kinds and labels of the tree, in order of places.
+    pub ordinal: u32,
+}
+
+/// Why a typed tree has no graph.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum GraphError {
+    /// A tree that leads back to itself; `policy_lang::check` lets none pass.
+    Cycle(TreeId),
+}
+
+/// A chain that is nothing but counting and a further match belongs to the region it stands in.
+pub fn nested(chain: &Chain) -> Option<&Match> {
+    match &chain.tail {
+        Tail::Match(inner) if chain.stages.iter().all(is_count) => Some(inner),
+        _ => None,
+    }
+}
+
+fn is_count(stage: &Stage) -> bool {
+    matches!(stage.kind, StageKind::Count { .. })
+}
+
+/// The stage graph of a policy; trees that nothing leads to are left out.
+pub fn build(policy: &Policy) -> Result<Graph<'_>, GraphError> {
+    let mut builder = Builder {
+        policy,
+        graph: DiGraph::new(),
+        tallies: Vec::new(),
+        named: HashMap::new(),
+        ends: BTreeMap::new(),
+        trees: HashMap::new(),
+    };
+    for tree in trees_inside_out(policy)? {
+        let entry = builder.chain(&policy.trees[tree.index()].chain, Some(tree));
+        builder.trees.insert(tree, entry);
+    }
+    let entry = builder.chain(&policy.root, None);
+    Ok(builder.in_order_of_places(entry))
+}
+
+/// Every tree that the root leads to, after those it leads to itself.
+fn trees_inside_out(policy: &Policy) -> Result<Vec<TreeId>, GraphError> {
+    let mut graph = DiGraph::<Option<TreeId>, ()>::new();
+    let root = graph.add_node(None);
+    let trees: Vec<_> =
+        (0..policy.trees.len()).map(|index| graph.add_node(Some(TreeId(index as u32)))).collect();
+    let chains = std::iter::once((root, &policy.root))
+        .chain(trees.iter().zip(&policy.trees).map(|(&node, tree)| (node, &tree.chain)));
+    for (node, chain) in chains {
+        let mut named = Vec::new();
+        trees_named(chain, &mut named);
+        named.sort();
+        named.dedup();
+        for tree in named {
+            graph.add_edge(node, trees[tree.index()], ());
+        }
+    }
+    if let Err(cycle) = petgraph::algo::toposort(&graph, None) {
+        return Err(GraphError::Cycle(graph[cycle.node_id()].unwrap_or(TreeId(0))));
+    }
+    let mut order = Vec::new();
+    let mut visit = DfsPostOrder::new(&graph, root);
+    while let Some(node) = visit.next(&graph) {
+        order.extend(graph[node]);
+    }
+    Ok(order)
+}
+
+fn trees_named(chain: &Chain, found: &mut Vec<TreeId>) {
+    for stage in &chain.stages {
+        for exit in exits(&stage.kind) {
+            trees_named(&exit.chain, found);
+        }
+    }
+    match &chain.tail {
+        Tail::End(..) => {}
+        Tail::Tree(tree, _) => found.push(*tree),
+        Tail::Match(inner) => {
+            inner.arms.iter().for_each(|arm| trees_named(&arm.chain, found));
+            trees_named(&inner.otherwise, found);
+        }
+        Tail::Every(every) => every.ways.iter().for_each(|way| trees_named(way, found)),
+    }
+}
+
+fn exits(stage: &StageKind) -> Vec<&Exit> {
+    match stage {
+        StageKind::Count { .. } => Vec::new(),
+        StageKind::Limit { exceed, .. } => vec![exceed],
+        StageKind::Track { full, invalid, .. } => vec![full, invalid],
+        StageKind::Translate { empty, ports, .. } => vec![empty, ports],
+        StageKind::TranslateBack { invalid } => vec![invalid],
+    }
+}
+
+struct Builder<'p> {
+    policy: &'p Policy,
+    graph: DiGraph<Node<'p>, Edge>,
+    tallies: Vec<TallyPlace>,
+    named: HashMap<&'p str, usize>,
+    ends: BTreeMap<u8, NodeIndex>,
+    trees: HashMap<TreeId, Entry>,
+}
+
+impl<'p> Builder<'p> {
+    /// Stages are entered from behind, so that each finds the node it goes on to.
+    fn chain(&mut self, chain: &'p Chain, tree: Option<TreeId>) -> Entry {
+        let mut entry = self.tail(&chain.tail, tree);
+        for stage in chain.stages.iter().rev() {
+            entry = self.stage(stage, entry, tree);
+        }
+        entry
+    }
+
+    fn tail(&mut self, tail: &'p Tail, tree: Option<TreeId>) -> Entry {
+        let node = match tail {
+            Tail::Tree(named, _) => return self.trees[named].clone(),
+            Tail::End(end, span) => self.end(*end, *span),
+            Tail::Match(region) => self.region(region, tree),
+            Tail::Every(every) => self.every(every, tree),
+        };
+        Entry { node, tallies: Vec::new() }
+    }
+
+    fn end(&mut self, end: End, span: Span) -> NodeIndex {
+        let graph = &mut self.graph;
+        *self
+            .ends
+            .entry(end as u8)
+            .or_insert_with(|| graph.add_node(Node { kind: NodeKind::End(end), tree: None, span }))
+    }
+
+    fn stage(&mut self, stage: &'p Stage, next: Entry, tree: Option<TreeId>) -> Entry {
+        let (kind, verb) = match &stage.kind {
+            StageKind::Count { name } => {
+                let mut tallies = vec![self.named(name, stage.span)];
+                tallies.extend(next.tallies);
+                return Entry { node: next.node, tallies };
+            }
+            StageKind::Limit { limit, .. } => {
+                (NodeKind::Limit(*limit), format!("limit {}", self.policy.limits[limit.index()].name))
+            }
+            StageKind::Track { tracker, .. } => {
+                (NodeKind::Track(*tracker), format!("track {}", self.policy.trackers[tracker.index()].name))
+            }
+            StageKind::Translate { pool, .. } => {
+                (NodeKind::Translate(*pool), format!("translate {}", self.policy.pools[pool.index()].name))
+            }
+            StageKind::TranslateBack { .. } => (NodeKind::TranslateBack, "translate back".to_owned()),
+        };
+        let names: &[&str] = match &stage.kind {
+            StageKind::Count { .. } => &[],
+            StageKind::Limit { .. } => &["exceed"],
+            StageKind::Track { .. } => &["full", "invalid"],
+            StageKind::Translate { .. } => &["empty", "ports"],
+            StageKind::TranslateBack { .. } => &["invalid"],
+        };
+        let node = self.graph.add_node(Node { kind, tree, span: stage.span });
+        self.edge(node, Way::Next, next, Vec::new());
+        for ((exit, name), way) in exits(&stage.kind).into_iter().zip(names).zip([Way::ExitA, Way::ExitB]) {
+            let tally = self.tally(TallyKind::Exit, format!("{verb} ({name})"), tree, exit.span);
+            let entry = self.chain(&exit.chain, tree);
+            self.edge(node, way, entry, vec![tally]);
+        }
+        Entry { node, tallies: Vec::new() }
+    }
+
+    fn every(&mut self, every: &'p Every, tree: Option<TreeId>) -> NodeIndex {
+        let node = self.graph.add_node(Node { kind: NodeKind::Every(every), tree, span: every.span });
+        for (turn, way) in every.ways.iter().enumerate() {
+            let label = format!("{}: {}", every_label(every), turn + 1);
+            let tally = self.tally(TallyKind::Way, label, tree, way.span);
+            let entry = self.chain(way, tree);
+            self.edge(node, Way::Turn(turn as u32), entry, vec![tally]);
+        }
+        node
+    }
+
+    fn region(&mut self, region: &'p Match, tree: Option<TreeId>) -> NodeIndex {
+        let node = self.graph.add_node(Node { kind: NodeKind::Region(region), tree, span: region.span });
+        self.leaves(node, region, tree, &[], &mut 0);
+        node
+    }
+
+    fn leaves(
+        &mut self,
+        node: NodeIndex,
+        region: &'p Match,
+        tree: Option<TreeId>,
+        above: &[usize],
+        leaf: &mut u32,
+    ) {
+        let arms = region.arms.iter().map(|arm| (arm.text.as_str(), arm.span, &arm.chain));
+        let otherwise = ("else", region.otherwise_span, region.otherwise.as_ref());
+        for (text, span, chain) in arms.chain([otherwise]) {
+            let mut path = above.to_vec();
+            path.push(self.tally(TallyKind::Arm, text.to_owned(), tree, span));
+            if let Some(inner) = nested(chain) {
+                for stage in &chain.stages {
+                    if let StageKind::Count { name } = &stage.kind {
+                        path.push(self.named(name, stage.span));
+                    }
+                }
+                self.leaves(node, inner, tree, &path, leaf);
+            } else {
+                let entry = self.chain(chain, tree);
+                self.edge(node, Way::Leaf(*leaf), entry, path);
+                *leaf += 1;
+            }
+        }
+    }
+
+    fn edge(&mut self, from: NodeIndex, way: Way, to: Entry, mut tallies: Vec<usize>) {
+        tallies.extend(to.tallies);
+        self.graph.add_edge(from, to.node, Edge { way, tallies });
+    }
+
+    /// A named counter is one, wherever it is counted; its place is the first.
+    fn named(&mut self, name: &'p str, span: Span) -> usize {
+        if let Some(&tally) = self.named.get(name) {
+            self.tallies[tally].span = self.tallies[tally].span.min(span);
+            return tally;
+        }
+        let tally = self.tally(TallyKind::Named, name.to_owned(), None, span);
+        self.named.insert(name, tally);
+        tally
+    }
+
+    fn tally(&mut self, kind: TallyKind, label: String, tree: Option<TreeId>, span: Span) -> usize {
+        self.tallies.push(TallyPlace { kind, label, tree, span, ordinal: 0 });
+        self.tallies.len() - 1
+    }
+
+    /// Chains are built from behind and trees from inside; readers want what is counted in the order of the text.
+    fn in_order_of_places(self, mut entry: Entry) -> Graph<'p> {
+        let Builder { mut graph, tallies, .. } = self;
+        let mut order: Vec<usize> = (0..tallies.len()).collect();
+        order.sort_by_key(|&index| (tallies[index].span, tallies[index].kind, &tallies[index].label));
+        let mut position = vec![0; tallies.len()];
+        let mut sorted = Vec::with_capacity(tallies.len());
+        let mut equals: HashMap<(TallyKind, Option<TreeId>, &str), u32> = HashMap::new();
+        for (place, &index) in order.iter().enumerate() {
+            position[index] = place;
+            let tally = &tallies[index];
+            let ordinal = equals.entry((tally.kind, tally.tree, &tally.label)).or_default();
+            sorted.push(TallyPlace { ordinal: *ordinal, ..tally.clone() });
+            *ordinal += 1;
+        }
+        for edge in graph.edge_weights_mut() {
+            edge.tallies.iter_mut().for_each(|tally| *tally = position[*tally]);
+        }
+        entry.tallies.iter_mut().for_each(|tally| *tally = position[*tally]);
+        Graph { graph, entry, tallies: sorted }
+    }
+}
+
+/// `every 2`, `every 4 by flow`, `every 3 at random`.
+pub fn every_label(every: &Every) -> String {
+    let mode = match every.mode {
+        EveryMode::Packet => "",
+        EveryMode::Flow => " by flow",
+        EveryMode::Random => " at random",
+    };
+    format!("every {}{mode}", every.ways.len())
+}
+
+/// What a chain of `default` ends with.
+pub fn default_end(default: DefaultEnd) -> End {
+    match default {
+        DefaultEnd::Drop => End::Drop,
+        DefaultEnd::Reject => End::Reject,
+    }
+}
+
+impl<'p> Graph<'p> {
+    /// The ways out of a node, in order: leaves and turns by number, the way on before the exits.
+    pub fn ways(&self, node: NodeIndex) -> Vec<(&Edge, NodeIndex)> {
+        let mut ways: Vec<_> = self.graph.edges(node).map(|edge| (edge.weight(), edge.target())).collect();
+        ways.sort_by_key(|(edge, _)| edge.way);
+        ways
+    }
+
+    /// The longest way from the entry to an end: its nodes, both included.
+    pub fn longest_way(&self) -> Vec<NodeIndex> {
+        let mut further: Vec<(usize, Option<NodeIndex>)> = vec![(1, None); self.graph.node_count()];
+        // Trees were found to be without cycles, and nothing else leads back.
+        let order = petgraph::algo::toposort(&self.graph, None).unwrap_or_default();
+        for &node in order.iter().rev() {
+            for next in self.graph.neighbors(node) {
+                let steps = further[next.index()].0 + 1;
+                if steps > further[node.index()].0 {
+                    further[node.index()] = (steps, Some(next));
+                }
+            }
+        }
+        let mut way = vec![self.entry.node];
+        while let Some(next) = way.last().and_then(|node| further[node.index()].1) {
+            way.push(next);
+        }
+        way
+    }
+
+    /// The tracker that is met first behind a node, on whatever way.
+    pub fn tracker_behind(&self, node: NodeIndex) -> Option<TrackerId> {
+        let mut visit = petgraph::visit::Bfs::new(&self.graph, node);
+        while let Some(next) = visit.next(&self.graph) {
+            if let NodeKind::Track(tracker) = self.graph[next].kind {
+                return Some(tracker);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,124 @@
+//! Owns the messages about policies that do not fit. Never the bounds themselves.
+
+use lb_abi::image::{Field, MAX_STEPS};
+use policy_lang::diagnostic::{Diagnostic, Severity};
+use policy_lang::policy::{End, Policy, TreeId};
+use policy_lang::source::Span;
+
+use super::classes::MAX_CLASSES;
+use super::rows::MAX_DECISION_WORDS;
+use super::words::MAX_WORDS;
+
+fn refusal(
+    code: &'static str,
+    message: String,
+    place: (Span, &str),
+    reason: &str,
+    help: &str,
+) -> Box<Diagnostic> {
+    Box::new(Diagnostic {
+        code,
+        severity: Severity::Error,
+        message,
+        primary: (place.0, place.1.to_owned()),
+        secondary: Vec::new(),
+        reason: Some(reason.to_owned()),
+        help: Some(help.to_owned()),
+    })
+}
+
+pub fn cycle(policy: &Policy, tree: TreeId) -> Box<Diagnostic> {
+    let tree = &policy.trees[tree.index()];
+    refusal(
+        "E0901",
+        format!("tree `{}` leads back to itself", tree.name),
+        (tree.span, ""),
+        "a packet goes through the tree once and never back up",
+        "end one of the chains instead",
+    )
+}
+
+pub fn steps(steps: usize, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0902",
+        format!("a packet can take {steps} steps to its end, {MAX_STEPS} are allowed"),
+        (place, "the first step too many"),
+        "each region of guards, each stage and each end is a step, and the time of a packet is bounded by them",
+        "join nested matches, or leave out stages on the longest way",
+    )
+}
+
+pub fn classes(field: Field, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0903",
+        format!("the sets of this policy cut {} into too many parts", field_name(field)),
+        (place, "one of these sets"),
+        &format!("a field has at most {MAX_CLASSES} classes of values that guards tell apart"),
+        "join sets that are treated alike",
+    )
+}
+
+pub fn outgrown(first: Span, last: Span) -> Box<Diagnostic> {
+    let mut diagnostic = refusal(
+        "E0904",
+        "the decision table of these arms does not fit".to_owned(),
+        (first, "from this arm"),
+        &format!(
+            "decision tables have {MAX_DECISION_WORDS} words in all; arms that cross many sets of sources with many sets of destinations or ports need more"
+        ),
+        "split the match by one field first, or join arms",
+    );
+    if first != last {
+        diagnostic.secondary.push((last, "to this one".to_owned()));
+    }
+    diagnostic
+}
+
+pub fn words(place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0905",
+        format!("the image does not fit into {} MiB", (MAX_WORDS * 4) >> 20),
+        (place, "most of it is here"),
+        "address tables take a row for each part of an address that prefixes tell apart; scattered IPv6 hosts take most",
+        "aggregate the prefixes, or list fewer",
+    )
+}
+
+pub fn slots(pool: &str, slots: u32, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0906",
+        format!("{slots} slots of pool `{pool}` are not a prime number"),
+        (place, ""),
+        "Maglev walks the slots in steps that reach all of them only if their number is prime",
+        "65537 serves up to 655 backends, 4099 up to 40",
+    )
+}
+
+pub fn end(end: End, place: Span) -> Box<Diagnostic> {
+    let name = match end {
+        End::Reject => "reject",
+        End::ReplyRst => "reply rst",
+        End::Drop => "drop",
+        End::Pass => "pass",
+        End::Forward => "forward",
+        End::ReplyEcho => "reply echo",
+    };
+    refusal(
+        "N0901",
+        format!("`{name}` can't be compiled yet"),
+        (place, ""),
+        "the packet path does not generate this answer yet",
+        "use `drop`",
+    )
+}
+
+fn field_name(field: Field) -> &'static str {
+    match field {
+        Field::Src => "the source address",
+        Field::Dst => "the destination address",
+        Field::Dport => "the destination port",
+        Field::Sport => "the source port",
+        Field::Len => "the length",
+        _ => "a field",
+    }
+}
