@@ -4,6 +4,9 @@
 use policy_lang::policy::Pick;
 use sha2::{Digest, Sha256};
 
+/// Slots of `pick source`: prime.
+const SOURCE_SLOTS: usize = 65_537;
+
 /// A backend that can be picked.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate<'a> {
@@ -21,9 +24,8 @@ pub(super) fn slots(pick: Pick, candidates: &[Candidate]) -> Vec<usize> {
     match pick {
         _ if candidates.is_empty() => Vec::new(),
         Pick::Maglev { slots, .. } => maglev(slots as usize, candidates, turns),
-        Pick::RoundRobin | Pick::Random | Pick::Source => {
-            turns.take(weights.iter().sum::<i64>() as usize).collect()
-        }
+        Pick::Source => maglev(SOURCE_SLOTS, candidates, turns),
+        Pick::RoundRobin | Pick::Random => turns.take(weights.iter().sum::<i64>() as usize).collect(),
     }
 }
 

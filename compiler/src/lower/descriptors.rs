@@ -11,11 +11,16 @@ use lb_abi::image::{
     TRACKER_WORDS, VIA_NAT,
 };
 use lb_abi::maps::{Addr, BACKEND_ACTIVE, BACKEND_DRAINING, TICK_SHIFT};
+use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::{Limit, LimitUnit, Pick, Policy, Pool, Tracker, Via};
 
 use super::identity::identity;
+use super::refusals;
 use super::slots::{self, Candidate};
 use super::words::{Full, Words};
+
+/// Times of a limit in 1/64 ns stay below this, so that no sum of two overflows in the kernel: about two years.
+const LIMIT_BOUND: u128 = 1 << 62;
 
 /// An IPv4 address as maps and images hold it.
 fn mapped(addr: Ipv4Addr) -> Addr {
@@ -103,7 +108,7 @@ pub fn limit(
     tracker: u32,
     words: &mut Words,
     image: &mut Image,
-) -> Result<u32, Full> {
+) -> Result<u32, Box<Diagnostic>> {
     let mut row = [0; LIMIT_WORDS];
     row[L_ID] = ordinal;
     row[L_UNIT] = limit_unit(limit);
@@ -117,17 +122,25 @@ pub fn limit(
     let bits = if limit.unit == LimitUnit::Bits { 8 } else { 1 };
     let interval = limit.per.as_nanos() * bits * (1 << LIMIT_SHIFT) / u128::from(limit.rate.max(1));
     let burst = interval * (u128::from(limit.burst) / bits);
-    for (at, value) in [(L_INTERVAL, interval), (L_BURST, burst)] {
-        let value = u64::try_from(value).unwrap_or(u64::MAX);
+    let most = interval * if bits == 8 { 65_535 } else { 1 };
+    if most >= LIMIT_BOUND || burst >= LIMIT_BOUND {
+        return Err(refusals::limit(limit));
+    }
+    for (at, value) in [(L_INTERVAL, interval as u64), (L_BURST, burst as u64)] {
         (row[at], row[at + 1]) = (value as u32, (value >> 32) as u32);
     }
     row[L_TRACKER] = tracker;
-    let offset = words.append(&row)?;
+    let offset = words.append(&row).map_err(|Full| refusals::words(limit.span))?;
     image.relocations.push(Relocation { word: offset + L_ID as u32, kind: Dense::Limit });
     Ok(offset)
 }
 
-pub fn tracker(ordinal: u32, tracker: &Tracker, words: &mut Words, image: &mut Image) -> Result<u32, Full> {
+pub fn tracker(
+    ordinal: u32,
+    tracker: &Tracker,
+    words: &mut Words,
+    image: &mut Image,
+) -> Result<u32, Box<Diagnostic>> {
     let ticks =
         |time: std::time::Duration| u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(u32::MAX).max(1);
     let mut row = [0; TRACKER_WORDS];
@@ -136,7 +149,7 @@ pub fn tracker(ordinal: u32, tracker: &Tracker, words: &mut Words, image: &mut I
     row[T_IDLE_UDP] = ticks(tracker.idle_udp);
     row[T_HALF_OPEN] = ticks(tracker.half_open);
     row[T_MAX] = tracker.max;
-    let offset = words.append(&row)?;
+    let offset = words.append(&row).map_err(|Full| refusals::words(tracker.span))?;
     image.relocations.push(Relocation { word: offset + T_ID as u32, kind: Dense::Tracker });
     Ok(offset)
 }
@@ -149,7 +162,8 @@ pub fn pool(
     backends: u32,
     words: &mut Words,
     image: &mut Image,
-) -> Result<u32, Full> {
+) -> Result<u32, Box<Diagnostic>> {
+    let full = |Full| refusals::words(pool.span);
     let mut row = [0; POOL_WORDS];
     row[P_ID] = ordinal;
     row[P_PICK] = match pool.pick {
@@ -167,9 +181,9 @@ pub fn pool(
     }
     for (v4, at) in [(true, P_SLOTS4), (false, P_SLOTS6)] {
         let slots: Vec<u32> =
-            slot_table(ordinal, pool, v4, image).iter().map(|backend| backends + backend).collect();
+            slot_table(ordinal, pool, v4, image)?.iter().map(|backend| backends + backend).collect();
         if !slots.is_empty() {
-            row[at] = words.append(&slots)?;
+            row[at] = words.append(&slots).map_err(full)?;
             row[at + 1] = slots.len() as u32;
         }
     }
@@ -178,11 +192,11 @@ pub fn pool(
     for (sources, at) in [(v4, P_SOURCES4), (v6, P_SOURCES6)] {
         if !sources.is_empty() {
             let flat: Vec<u32> = sources.iter().flat_map(address_words).collect();
-            row[at] = words.append(&flat)?;
+            row[at] = words.append(&flat).map_err(full)?;
             row[at + 1] = sources.len() as u32;
         }
     }
-    let offset = words.append(&row)?;
+    let offset = words.append(&row).map_err(full)?;
     image.relocations.push(Relocation { word: offset + P_ID as u32, kind: Dense::Pool });
     Ok(offset)
 }
@@ -193,7 +207,7 @@ fn address_words(addr: &Addr) -> [u32; 4] {
 }
 
 /// Ordinals of the backends of one family by slot; empty without a usable one.
-fn slot_table(ordinal: u32, pool: &Pool, v4: bool, image: &Image) -> Vec<u32> {
+fn slot_table(ordinal: u32, pool: &Pool, v4: bool, image: &Image) -> Result<Vec<u32>, Box<Diagnostic>> {
     let ordinals: Vec<u32> = image
         .backends
         .iter()
@@ -215,13 +229,13 @@ fn slot_table(ordinal: u32, pool: &Pool, v4: bool, image: &Image) -> Vec<u32> {
             backend: ordinal,
         })
         .collect();
-    if candidates.is_empty() {
-        return Vec::new();
+    if slots::turn_count(&candidates) > slots::MAX_TURNS {
+        return Err(refusals::weights(&pool.name, pool.span));
     }
-    match pool.pick {
-        Pick::RoundRobin => slots::smooth(&candidates),
-        Pick::Random => slots::expanded(&candidates),
-        Pick::Source => slots::maglev(&pool.name, &candidates, slots::SOURCE_SLOTS),
-        Pick::Maglev { slots, .. } => slots::maglev(&pool.name, &candidates, slots),
-    }
+    Ok(match pool.pick {
+        Pick::RoundRobin | Pick::Random => slots::round(&candidates),
+        Pick::Source => slots::maglev(&candidates, slots::SOURCE_SLOTS),
+        Pick::Maglev { slots, .. } if slots::is_prime(slots) => slots::maglev(&candidates, slots),
+        Pick::Maglev { slots, .. } => return Err(refusals::slots(&pool.name, slots, pool.span)),
+    })
 }

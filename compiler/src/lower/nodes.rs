@@ -12,15 +12,13 @@ use lb_abi::image::{
 use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_REPLY};
 use petgraph::graph::NodeIndex;
 use policy_lang::diagnostic::Diagnostic;
-use policy_lang::policy::{
-    End, Every, EveryMode, LimitId, LimitUnit, Pick, Policy, PoolId, TrackerId, TreeId,
-};
+use policy_lang::policy::{End, Every, EveryMode, LimitId, LimitUnit, Policy, PoolId, TrackerId, TreeId};
 
 use super::diagram::{Diagrams, Ref};
 use super::identity::identity;
 use super::rows::Rows;
 use super::words::{Full, Words};
-use super::{descriptors, refusals, slots};
+use super::{descriptors, refusals};
 use crate::graph::{Graph, NodeKind, Way, every_label};
 
 /// Lays out all nodes from the entry on, behind the header, and writes what they refer to.
@@ -195,8 +193,8 @@ impl<'a, 'p> Bodies<'a, 'p> {
         (body[N_OP], body[N_P0]) = match place.kind {
             // `lower` writes regions itself, as they need the diagrams.
             NodeKind::Region(_) => (OP_DECIDE, 0),
-            NodeKind::Limit(limit) => (OP_LIMIT, self.limit(node, limit, words, image).map_err(full)?),
-            NodeKind::Track(tracker) => (OP_TRACK, self.tracker(tracker, words, image).map_err(full)?),
+            NodeKind::Limit(limit) => (OP_LIMIT, self.limit(node, limit, words, image)?),
+            NodeKind::Track(tracker) => (OP_TRACK, self.tracker(tracker, words, image)?),
             NodeKind::Translate(pool) => (OP_TRANSLATE, self.pool(pool, words, image)?),
             NodeKind::TranslateBack => (OP_TRANSLATE_BACK, 0),
             NodeKind::Every(every) => {
@@ -219,7 +217,7 @@ impl<'a, 'p> Bodies<'a, 'p> {
         limit: LimitId,
         words: &mut Words,
         image: &mut Image,
-    ) -> Result<u32, Full> {
+    ) -> Result<u32, Box<Diagnostic>> {
         let declared = &self.policy.limits[limit.index()];
         let tracker = match self.graph.tracker_behind(node) {
             Some(tracker) if declared.unit == LimitUnit::Connections => {
@@ -235,7 +233,12 @@ impl<'a, 'p> Bodies<'a, 'p> {
         Ok(made)
     }
 
-    fn tracker(&mut self, tracker: TrackerId, words: &mut Words, image: &mut Image) -> Result<u32, Full> {
+    fn tracker(
+        &mut self,
+        tracker: TrackerId,
+        words: &mut Words,
+        image: &mut Image,
+    ) -> Result<u32, Box<Diagnostic>> {
         if let Some(&known) = self.trackers.get(&tracker) {
             return Ok(known);
         }
@@ -249,14 +252,7 @@ impl<'a, 'p> Bodies<'a, 'p> {
             return Ok(known);
         }
         let declared = &self.policy.pools[pool.index()];
-        match declared.pick {
-            Pick::Maglev { slots, .. } if !slots::is_prime(slots) => {
-                return Err(refusals::slots(&declared.name, slots, declared.span));
-            }
-            _ => {}
-        }
-        let made = descriptors::pool(pool.0, declared, self.numbers, words, image)
-            .map_err(|Full| refusals::words(declared.span))?;
+        let made = descriptors::pool(pool.0, declared, self.numbers, words, image)?;
         if matches!(words.words[made as usize + P_PICK], PICK_FLOW | PICK_SOURCE) {
             image.features |= FEATURE_HASH;
         }

@@ -2,11 +2,12 @@
 
 use lb_abi::image::{Field, MAX_STEPS};
 use policy_lang::diagnostic::{Diagnostic, Severity};
-use policy_lang::policy::{End, Policy, TreeId};
+use policy_lang::policy::{End, Limit, Policy, TreeId};
 use policy_lang::source::Span;
 
 use super::classes::MAX_CLASSES;
 use super::rows::MAX_DECISION_WORDS;
+use super::slots::MAX_TURNS;
 use super::words::MAX_WORDS;
 
 fn refusal(
@@ -91,6 +92,26 @@ pub fn slots(pool: &str, slots: u32, place: Span) -> Box<Diagnostic> {
         (place, ""),
         "Maglev walks the slots in steps that reach all of them only if their number is prime",
         "65537 serves up to 655 backends, 4099 up to 40",
+    )
+}
+
+pub fn weights(pool: &str, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0907",
+        format!("the weights of pool `{pool}` take more than {MAX_TURNS} turns"),
+        (place, ""),
+        "each backend takes turns as often as its weight, in lowest terms, and a round of turns must end",
+        "use weights with a common divisor, such as 100 and 300",
+    )
+}
+
+pub fn limit(limit: &Limit) -> Box<Diagnostic> {
+    refusal(
+        "E0908",
+        format!("limit `{}` spans more than two years", limit.name),
+        (limit.span, ""),
+        "the burst divided by the rate is the time that the limit has to remember",
+        "use a smaller burst or a higher rate",
     )
 }
 

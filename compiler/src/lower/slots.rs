@@ -1,11 +1,11 @@
 //! Owns the slot tables of pools: which backend a pick's index means. Never a hash of a packet, which needs the
 //! instance's key; the hashes here are public, so that every node builds the same tables.
 
-use super::identity::two_hashes;
+use sha2::{Digest, Sha256};
 
 /// Slots of `pick source`, a prime: at most 1 % imbalance up to 655 backends.
 pub const SOURCE_SLOTS: u32 = 65_537;
-/// Longest table of `pick round-robin` and `pick random`; weights that need more are rounded to it.
+/// Most turns that weights in their lowest terms may add up to.
 pub const MAX_TURNS: u64 = 65_536;
 
 /// A backend that takes new flows. `weight` is at least 1.
@@ -17,88 +17,71 @@ pub struct Candidate<'p> {
     pub backend: u32,
 }
 
-/// Each backend as often as its weight, in the order of the file.
-pub fn expanded(candidates: &[Candidate<'_>]) -> Vec<u32> {
-    let turns = turns(candidates);
-    candidates
-        .iter()
-        .zip(turns)
-        .flat_map(|(candidate, turns)| std::iter::repeat_n(candidate.backend, turns as usize))
-        .collect()
+/// The sum of weights in their lowest terms.
+pub fn turn_count(candidates: &[Candidate<'_>]) -> u64 {
+    weights(candidates).iter().sum::<i64>() as u64
 }
 
-/// The smooth weighted round robin of nginx (`ngx_http_upstream_round_robin.c`): each turn every backend gains its
-/// weight, and the one with most takes it and pays the sum.
-pub fn smooth(candidates: &[Candidate<'_>]) -> Vec<u32> {
-    let turns = turns(candidates);
-    let sum: i64 = turns.iter().map(|&turns| turns as i64).sum();
-    let mut gained = vec![0_i64; turns.len()];
-    let mut slots = Vec::with_capacity(sum as usize);
-    for _ in 0..sum {
-        let mut best = 0;
-        for (at, &weight) in turns.iter().enumerate() {
-            gained[at] += weight as i64;
-            if gained[at] > gained[best] {
-                best = at;
-            }
+/// A round of turns, each backend as often as its weight.
+pub fn round(candidates: &[Candidate<'_>]) -> Vec<u32> {
+    let weights = weights(candidates);
+    let mut credits = vec![0; weights.len()];
+    let count = weights.iter().sum::<i64>();
+    (0..count).map(|_| candidates[turn(&weights, &mut credits)].backend).collect()
+}
+
+/// Who takes the next turn of the smooth weighted round robin of nginx (`ngx_http_upstream_round_robin.c`): every backend
+/// gains its weight, and the first of those with most takes the turn and pays the sum.
+fn turn(weights: &[i64], credits: &mut [i64]) -> usize {
+    let mut best = 0;
+    for (at, weight) in weights.iter().enumerate() {
+        credits[at] += weight;
+        if credits[at] > credits[best] {
+            best = at;
         }
-        gained[best] -= sum;
-        slots.push(candidates[best].backend);
     }
-    slots
+    credits[best] -= weights.iter().sum::<i64>();
+    best
 }
 
-/// Weights in their lowest terms, rounded (but never to 0) where their sum is beyond `MAX_TURNS`.
-fn turns(candidates: &[Candidate<'_>]) -> Vec<u64> {
-    let divisor = candidates.iter().fold(0, |divisor, candidate| gcd(divisor, u64::from(candidate.weight)));
-    let weights: Vec<u64> =
-        candidates.iter().map(|candidate| u64::from(candidate.weight) / divisor.max(1)).collect();
-    let sum: u64 = weights.iter().sum();
-    if sum <= MAX_TURNS {
-        return weights;
-    }
-    weights.iter().map(|&weight| ((weight * MAX_TURNS + sum / 2) / sum).max(1)).collect()
+/// Weights in their lowest terms.
+fn weights(candidates: &[Candidate<'_>]) -> Vec<i64> {
+    let divisor = candidates.iter().fold(0, |divisor, candidate| gcd(divisor, candidate.weight)).max(1);
+    candidates.iter().map(|candidate| i64::from(candidate.weight / divisor)).collect()
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
+fn gcd(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The table of Maglev (Eisenbud and others, NSDI 2016, section 3.4). Backends take turns in the order of their names,
-/// as often as their weights say, and each takes the next free slot of its own permutation. `size` is prime.
-pub fn maglev(pool: &str, candidates: &[Candidate<'_>], size: u32) -> Vec<u32> {
-    const FREE: u32 = u32::MAX;
-    let modulus = u64::from(size);
-    let mut order: Vec<&Candidate<'_>> = candidates.iter().collect();
-    order.sort_by_key(|candidate| candidate.name);
-    let Some(heaviest) = order.iter().map(|candidate| candidate.weight).max() else {
+/// The table of Maglev (Eisenbud and others, NSDI 2016, section 3.4): turn by turn a backend takes the next free slot of
+/// its own permutation. `size` is prime; nobody's turn without candidates.
+pub fn maglev(candidates: &[Candidate<'_>], size: u32) -> Vec<u32> {
+    if candidates.is_empty() {
         return Vec::new();
-    };
-    // Next slot of each permutation, its step, and what is gained towards a turn.
-    let mut walks: Vec<(u64, u64, u64)> = order
-        .iter()
-        .map(|candidate| {
-            let (offset, skip) = two_hashes(&["maglev", pool, candidate.name]);
-            (offset % modulus, skip % (modulus - 1) + 1, 0)
-        })
-        .collect();
-    let mut slots = vec![FREE; size as usize];
-    let mut free = size;
-    while free > 0 {
-        for (candidate, (next, skip, gained)) in order.iter().zip(&mut walks) {
-            *gained += u64::from(candidate.weight);
-            if *gained < u64::from(heaviest) || free == 0 {
-                continue;
-            }
-            *gained -= u64::from(heaviest);
-            while slots[*next as usize] != FREE {
-                *next = (*next + *skip) % modulus;
-            }
-            slots[*next as usize] = candidate.backend;
-            free -= 1;
-        }
     }
-    slots
+    let weights = weights(candidates);
+    let mut credits = vec![0; weights.len()];
+    // Next slot and step of each permutation.
+    let mut walks: Vec<(u64, u64)> =
+        candidates.iter().map(|candidate| permutation(candidate.name, u64::from(size))).collect();
+    let mut slots = vec![None; size as usize];
+    for _ in 0..size {
+        let taker = turn(&weights, &mut credits);
+        let (next, skip) = &mut walks[taker];
+        while slots[*next as usize].is_some() {
+            *next = (*next + *skip) % u64::from(size);
+        }
+        slots[*next as usize] = Some(candidates[taker].backend);
+    }
+    slots.into_iter().flatten().collect()
+}
+
+/// First slot and step, from the public hash of a name.
+fn permutation(name: &str, size: u64) -> (u64, u64) {
+    let hash = Sha256::digest(name.as_bytes());
+    let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| hash[at + byte]));
+    (number(0) % size, number(8) % (size - 1) + 1)
 }
 
 /// Whether a Maglev table of this size has permutations at all.
@@ -140,7 +123,7 @@ mod tests {
     #[test]
     fn maglev_shares_are_even_to_two_percent() {
         let backends = candidates(&names(100), &[1]);
-        let slots = maglev("web", &backends, 65_537);
+        let slots = maglev(&backends, 65_537);
         let even = 65_537.0 / 100.0;
         for share in shares(&slots, 100) {
             assert!((share as f64 - even).abs() / even <= 0.02, "{share} of {even}");
@@ -150,7 +133,7 @@ mod tests {
     #[test]
     fn maglev_shares_follow_weights() {
         let backends = candidates(&names(3), &[3, 3, 1]);
-        let shares = shares(&maglev("web", &backends, 65_537), 3);
+        let shares = shares(&maglev(&backends, 65_537), 3);
         for (share, weight) in shares.iter().zip([3.0, 3.0, 1.0]) {
             let due = 65_537.0 * weight / 7.0;
             assert!((*share as f64 - due).abs() / due <= 0.02, "{share} of {due}");
@@ -160,9 +143,9 @@ mod tests {
     #[test]
     fn a_removed_backend_moves_hardly_any_slot_of_the_others() {
         let all = candidates(&names(20), &[1]);
-        let before = maglev("web", &all, 65_537);
+        let before = maglev(&all, 65_537);
         let left: Vec<_> = all.iter().filter(|candidate| candidate.backend != 7).cloned().collect();
-        let after = maglev("web", &left, 65_537);
+        let after = maglev(&left, 65_537);
         let others = before.iter().filter(|&&backend| backend != 7).count();
         let moved = before.iter().zip(&after).filter(|&(&old, &new)| old != 7 && old != new).count();
         assert!(moved * 100 <= others, "{moved} of {others} moved");
@@ -170,24 +153,24 @@ mod tests {
     }
 
     #[test]
-    fn maglev_does_not_depend_on_the_order_of_the_file() {
+    fn maglev_does_not_depend_on_ordinals() {
         let all = candidates(&names(5), &[1, 2, 3]);
-        let mut reversed = all.clone();
-        reversed.reverse();
-        assert_eq!(maglev("web", &all, 4_099), maglev("web", &reversed, 4_099));
-        assert_ne!(maglev("web", &all, 4_099), maglev("api", &all, 4_099));
+        let shifted: Vec<_> =
+            all.iter().map(|one| Candidate { backend: one.backend + 9, ..one.clone() }).collect();
+        let expected: Vec<u32> = maglev(&all, 4_099).iter().map(|backend| backend + 9).collect();
+        assert_eq!(maglev(&shifted, 4_099), expected);
     }
 
     #[test]
     fn round_robin_spreads_the_heavy_ones() {
-        let slots = smooth(&candidates(&names(3), &[50, 10, 10]));
+        let slots = round(&candidates(&names(3), &[50, 10, 10]));
         assert_eq!(slots, [0, 0, 1, 0, 2, 0, 0]);
     }
 
     #[test]
-    fn huge_weights_are_rounded_not_refused() {
-        let slots = expanded(&candidates(&names(2), &[u32::MAX, 1]));
-        assert_eq!(shares(&slots, 2), [65_536, 1]);
+    fn turns_are_counted_in_lowest_terms() {
+        assert_eq!(turn_count(&candidates(&names(2), &[1_000, 3_000])), 4);
+        assert_eq!(turn_count(&candidates(&names(2), &[u32::MAX, 1])), 1 << 32);
     }
 
     #[test]
