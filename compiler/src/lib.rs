@@ -6,5 +6,6 @@ pub mod eval;
 pub mod graph;
 mod lower;
 pub mod packet;
+pub mod tables;
 
 pub use lower::{MAX_DECISION_WORDS, MAX_WORDS, compile};
