@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use lb_abi::bundle::Image;
 use lb_abi::hash::Key;
 use lb_abi::maps;
+use lb_abi::mode::FEATURE_BENCH;
 use lb_abi::reason::REASON_COUNT;
 
 use crate::assign::Numbers;
@@ -85,16 +86,7 @@ impl Trial {
     /// # Errors
     /// `Verifier`, `Image`, `TooMany`, and `Kernel` without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(image: &Image, features: u32) -> Result<Trial, Error> {
-        Self::load_with_templates(image, features, &[])
-    }
-
-    /// As `load`, with the frames of a bench mix: the first [`maps::TEMPLATE_BYTES`] bytes of each, of which there
-    /// must be a power of two.
-    pub fn load_with_templates(image: &Image, features: u32, frames: &[Vec<u8>]) -> Result<Trial, Error> {
-        if !frames.is_empty() && !frames.len().is_power_of_two() {
-            return Err(Error::Image(format!("a bench mix of {} packets is no power of two", frames.len())));
-        }
-        let templates = frames.len().max(1) as u32;
+        let templates = if features & FEATURE_BENCH == 0 { 1 } else { maps::MAX_TEMPLATES };
         let numbers = Generation::default().number(image);
         let sizes = Sizes::needed(image, &numbers)?.with_templates(templates);
         let flags = flags(image, features);
@@ -102,14 +94,22 @@ impl Trial {
         plane.write_half(0, &numbers.relocate(image)?);
         plane.set_up(image, &numbers, &[])?;
         let generation = Generation::of(image, &numbers);
-        let trial = Trial { plane, generation, flags, features, templates, swaps: 0 };
-        trial.write_templates(frames)?;
-        Ok(trial)
+        Ok(Trial { plane, generation, flags, features, templates, swaps: 0 })
     }
 
-    fn write_templates(&self, frames: &[Vec<u8>]) -> Result<(), Error> {
+    /// The frames of a bench mix: the first [`maps::TEMPLATE_BYTES`] bytes of each, sent in this order over and over
+    /// under `FEATURE_BENCH`.
+    ///
+    /// # Errors
+    /// `TooMany`; `Kernel` if the map cannot be written.
+    pub fn set_templates(&mut self, frames: &[Vec<u8>]) -> Result<(), Error> {
         const VALUE: usize = size_of::<maps::Template>();
-        for (index, frame) in frames.iter().enumerate() {
+        if frames.len() > self.templates as usize {
+            let max = self.templates.into();
+            return Err(Error::TooMany { what: "packets of a bench mix", wanted: frames.len() as u64, max });
+        }
+        let end = [Vec::new()];
+        for (index, frame) in frames.iter().chain(&end).take(self.templates as usize).enumerate() {
             let mut value = [0; VALUE];
             let len = frame.len().min(maps::TEMPLATE_BYTES);
             for (to, from) in value.iter_mut().zip((len as u32).to_ne_bytes()) {

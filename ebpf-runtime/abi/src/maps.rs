@@ -199,7 +199,8 @@ pub const FIN_REPLY: u8 = 2;
 /// A next hop kept in a flow is asked for again after this many ticks (about a second).
 pub const NEXT_HOP_TICKS: u32 = 1_000;
 
-/// `TEMPLATES[i]`: a packet of a bench mix, and its first `len` bytes.
+/// `TEMPLATES[i]`: a packet of a bench mix, and its first `len` bytes. One of length 0, or the end of the map, ends the
+/// mix: after it comes `TEMPLATES[0]` again.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Template {
@@ -209,6 +210,8 @@ pub struct Template {
 }
 
 pub const TEMPLATE_BYTES: usize = 64;
+/// Packets of the largest mix.
+pub const MAX_TEMPLATES: u32 = 65_536;
 
 const _: () = assert!(core::mem::size_of::<Control>() == 128);
 const _: () = assert!(core::mem::size_of::<FlowKey>() == 40);
