@@ -42,7 +42,8 @@ impl Sources {
 
     pub fn place(&self, span: Span) -> Place {
         let text = &self.file(span.file).text;
-        let end = text.floor_char_boundary((span.start as usize).min(text.len()));
+        let end = (span.start as usize).min(text.len());
+        let end = (0..=end).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let before = &text[..end];
         let start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Place {

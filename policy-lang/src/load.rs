@@ -1,0 +1,146 @@
+//! Owns which texts take part: the root policy and what it includes, each read once and cut into items.
+//! Never a file itself (texts come from the `Loader`), and never what an item means.
+
+use std::collections::HashMap;
+use std::path::{Component, Path, PathBuf};
+
+use crate::ast::{Item, Word};
+use crate::report::Report;
+use crate::source::{FileId, Loader, Source, Sources, Span};
+use crate::{parse, text};
+
+/// Files may include each other this deep.
+const DEPTH: usize = 32;
+/// A policy text may have this many bytes.
+const LONGEST: usize = 64 << 20;
+
+pub(crate) struct Loaded {
+    pub sources: Sources,
+    pub items: Vec<Item>,
+    /// Directory of each source, relative to the root policy's.
+    pub directories: Vec<PathBuf>,
+}
+
+pub(crate) fn load(root_name: &str, text: String, loader: &dyn Loader, report: &mut Report) -> Loaded {
+    let sources = Sources::default();
+    let loaded = Loaded { sources, items: Vec::new(), directories: Vec::new() };
+    let mut walk = Walk { loader, report, loaded, seen: HashMap::new(), open: Vec::new() };
+    let prefix = Path::new(root_name).parent().map(Path::to_path_buf).unwrap_or_default();
+    walk.file(root_name.to_owned(), PathBuf::new(), text, &prefix);
+    walk.loaded
+}
+
+struct Walk<'a> {
+    loader: &'a dyn Loader,
+    report: &'a mut Report,
+    loaded: Loaded,
+    /// Included files by path, with the place of the first `include`.
+    seen: HashMap<PathBuf, Span>,
+    /// The files that are being read, outermost first.
+    open: Vec<(PathBuf, Span)>,
+}
+
+impl Walk<'_> {
+    fn file(&mut self, name: String, directory: PathBuf, text: String, prefix: &Path) {
+        let id = FileId(u32::try_from(self.loaded.sources.files.len()).unwrap_or(u32::MAX));
+        let root = id == FileId(0);
+        self.loaded.directories.push(directory.clone());
+        if text.len() > LONGEST {
+            self.report
+                .error("E0116", Span { file: id, start: 0, end: 0 }, "the file is too large for a policy")
+                .because(format!("at most {} MiB are read", LONGEST >> 20))
+                .help("keep long lists of prefixes in a file of their own: `set NAME : net from \"FILE\" max N`");
+            self.loaded.sources.files.push(Source { name, text });
+            return;
+        }
+        let pieces = text::split(id, &text, self.report);
+        let items: Vec<Item> =
+            pieces.into_iter().filter_map(|piece| parse::item(id, &text, piece, self.report)).collect();
+        self.loaded.sources.files.push(Source { name, text });
+        for item in items {
+            match item {
+                Item::Include { path } => self.include(&path, &directory, prefix),
+                Item::Policy(policy) if !root => {
+                    self.report
+                        .error("E0115", policy.name.span, "an included file holds a policy")
+                        .because("the root file alone decides what is done with a packet")
+                        .help("include the file with what both share, and keep the policy out of it");
+                }
+                item => self.loaded.items.push(item),
+            }
+        }
+    }
+
+    fn include(&mut self, path: &Word, directory: &Path, prefix: &Path) {
+        let place = path.span;
+        let Some(full) = below(directory, &path.text) else {
+            self.report
+                .error("E0208", place, format!("`{}` is outside of the policy's directory", path.text))
+                .because("includes stay below the directory of the root policy")
+                .help("name a file below it, relative to the file that includes it");
+            return;
+        };
+        if path.text.ends_with(".toml") {
+            self.report
+                .error("N0506", place, "`include` of a TOML inventory is not yet possible")
+                .because("this edition of lbctl reads pools and certificates from `.lbp` files only")
+                .help("write the pools as `pool NAME { … }` for now");
+            return;
+        }
+        if let Some(at) = self.open.iter().position(|(open, _)| *open == full) {
+            let names: Vec<String> =
+                self.open.iter().skip(at).map(|(path, _)| path.display().to_string()).collect();
+            let finding = self
+                .report
+                .error("E0206", place, format!("`{}` includes itself", full.display()))
+                .because(format!("the way round is {} → {}", names.join(" → "), full.display()))
+                .help("move what both need into a third file");
+            if let Some((_, first)) = self.open.get(at) {
+                finding.also(*first, "included here first");
+            }
+            return;
+        }
+        if self.seen.contains_key(&full) {
+            // Twice the same file is no fault: its items are there already.
+            return;
+        }
+        if self.open.len() == DEPTH {
+            self.report
+                .error("E0206", place, "includes nest too deep")
+                .because(format!("at most {DEPTH} levels are read"));
+            return;
+        }
+        self.seen.insert(full.clone(), place);
+        match self.loader.load(&full) {
+            Ok(text) => {
+                let inner = full.parent().map(Path::to_path_buf).unwrap_or_default();
+                self.open.push((full.clone(), place));
+                self.file(prefix.join(&full).display().to_string(), inner, text, prefix);
+                self.open.pop();
+            }
+            Err(why) => {
+                self.report
+                    .error("E0207", place, format!("`{}` cannot be read: {why}", full.display()))
+                    .help("paths are relative to the file that names them");
+            }
+        }
+    }
+}
+
+/// `path` as seen from `directory`, without `.` and `..`; None if it leaves the root.
+pub(crate) fn below(directory: &Path, path: &str) -> Option<PathBuf> {
+    let mut full = directory.to_path_buf();
+    for part in Path::new(path).components() {
+        match part {
+            Component::Normal(name) => full.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => {
+                if !full.pop() {
+                    return None;
+                }
+            }
+            Component::RootDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(full)
+}

@@ -1,0 +1,117 @@
+//! Owns what is said about a text that fits no rule of the grammar. Never lets a message of the parser through.
+
+use pest::error::{Error, ErrorVariant, InputLocation};
+
+use super::Rule;
+use crate::report::Report;
+use crate::source::{FileId, Span};
+use crate::text::Piece;
+
+pub(super) fn report(file: FileId, text: &str, piece: Piece, error: &Error<Rule>, report: &mut Report) {
+    let at = match error.location {
+        InputLocation::Pos(at) | InputLocation::Span((at, _)) => piece.start + at,
+    };
+    let rest = text.get(at..piece.end).unwrap_or("");
+    let (length, found) = token(rest);
+    let keyword =
+        text.get(piece.start..).and_then(|text| text.split_ascii_whitespace().next()).unwrap_or("item");
+    let expected = match &error.variant {
+        ErrorVariant::ParsingError { positives, .. } => expected(positives),
+        ErrorVariant::CustomError { .. } => Vec::new(),
+    };
+    let place = Span { file, start: at as u32, end: (at + length) as u32 };
+    let finding = report.error("E0108", place, format!("{found} does not fit here")).because(format!(
+        "this `{keyword}` cannot be read from here on{}",
+        match expected.split_last() {
+            Some((last, [])) => format!(": {last} is due"),
+            Some((last, rest)) => format!(": {} or {last} is due", rest.join(", ")),
+            None => String::new(),
+        }
+    ));
+    if let Some(cure) = cure(rest, &expected) {
+        finding.help(cure);
+    }
+}
+
+/// Bytes to underline and a name for them.
+fn token(rest: &str) -> (usize, String) {
+    let Some(first) = rest.chars().next() else {
+        return (0, "the end of the item".to_owned());
+    };
+    if first == '\n' || first == '\r' || first == '#' {
+        return (0, "the end of the line".to_owned());
+    }
+    let word = |c: char| c.is_alphanumeric() || "_.:/[]%".contains(c);
+    let length = if word(first) {
+        rest.find(|c| !word(c)).unwrap_or(rest.len())
+    } else if let Some(pair) =
+        ["->", "=>", "==", "!=", "&&", "||", ":="].iter().find(|p| rest.starts_with(**p))
+    {
+        pair.len()
+    } else {
+        first.len_utf8()
+    };
+    let text: String = rest.get(..length).unwrap_or("").chars().take(40).collect();
+    (length, format!("`{}`", text.escape_debug()))
+}
+
+/// What the grammar would have taken, in the user's words, without repetition.
+fn expected(positives: &[Rule]) -> Vec<&'static str> {
+    let mut words: Vec<&'static str> = positives.iter().filter_map(|rule| in_words(*rule)).collect();
+    words.sort_unstable();
+    words.dedup();
+    words
+}
+
+fn in_words(rule: Rule) -> Option<&'static str> {
+    Some(match rule {
+        Rule::arrow => "`->`",
+        Rule::assign => "`=`",
+        Rule::yields => "`=>`",
+        Rule::close => "`}`",
+        Rule::atom | Rule::word | Rule::group => "a word or value",
+        Rule::name => "a name",
+        Rule::string => "a string in quotes",
+        Rule::block => "settings in `{ }`",
+        Rule::list => "a list in `{ }`",
+        Rule::guard | Rule::conj | Rule::unary | Rule::test => "a guard",
+        Rule::chain | Rule::stage | Rule::choice | Rule::every => "a stage",
+        Rule::arm => "an arm (`guard -> …`)",
+        Rule::way => "a turn (`1 -> …`)",
+        Rule::exits => "exits in `( )`",
+        Rule::exit => "an exit (`name -> …`)",
+        Rule::setting => "a setting",
+        Rule::step => "a step (`packet`, `given` or `after`)",
+        Rule::claim | Rule::kw_claim => "`never` or `always`",
+        Rule::kw_goal => "`reaches` or `ends`",
+        Rule::kw_and => "`and`",
+        Rule::kw_or => "`or`",
+        Rule::op | Rule::eq => "a comparison",
+        Rule::kw_when => "`when`",
+        Rule::set_op => "`union` or `except`",
+        Rule::times => "`*`",
+        Rule::EOI => "the end of the item",
+        _ => return None,
+    })
+}
+
+fn cure(rest: &str, expected: &[&str]) -> Option<&'static str> {
+    Some(match () {
+        () if rest.starts_with("&&") => "write `and`",
+        () if rest.starts_with("||") => "write `or`",
+        () if rest.starts_with('!') && !rest.starts_with("!=") => "write `not`",
+        () if rest.starts_with("//") => "a comment starts with `#`",
+        () if rest.starts_with('\'') => "strings stand in double quotes",
+        () if rest.starts_with("=>") => "chains and arms are written with `->`; `=>` is for expectations",
+        () if rest.starts_with("->") && expected.contains(&"`=>`") => {
+            "an expectation is written `packet … => end`"
+        }
+        () if expected.contains(&"`->`") && !rest.starts_with(['\n', '#']) => {
+            "did you forget a `->` in front?"
+        }
+        () if rest.starts_with('*') && !expected.contains(&"`*`") => {
+            "`*` repeats a packet and stands before `=>`"
+        }
+        () => return None,
+    })
+}

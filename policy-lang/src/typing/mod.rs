@@ -1,0 +1,326 @@
+//! Owns the step from the tree as written to the typed tree: every name resolved, every value typed, every local
+//! rule held. Never rules that need more than one chain (`rules`).
+
+mod assertion;
+mod chain;
+mod expect;
+mod guard;
+mod limit;
+mod packet;
+mod pool;
+mod set;
+mod settings;
+mod side;
+mod tracker;
+mod vip;
+
+use std::path::PathBuf;
+
+use crate::ast::Word;
+use crate::load::Loaded;
+use crate::names::{Declared, Kind, Names};
+use crate::policy::{
+    AddrSet, Before, BeforeTree, DefaultEnd, Limit, Policy, Pool, Set, SetId, Side, Tracker, Vip,
+};
+use crate::report::{Finding, Report};
+use crate::source::{Loader, Sources};
+use crate::value::Fault;
+use crate::value::addr::{self, Loose};
+
+/// What is known while a policy is typed. The vectors are filled kind by kind, in the order that their uses need.
+pub(crate) struct Typing<'a> {
+    report: &'a mut Report,
+    names: Names,
+    declared: &'a Declared<'a>,
+    loader: &'a dyn Loader,
+    sources: &'a mut Sources,
+    directories: Vec<PathBuf>,
+    sets: Vec<Set>,
+    /// For each set, itself and the sets it is united from.
+    set_origins: Vec<Vec<SetId>>,
+    vips: Vec<Vip>,
+    limits: Vec<Limit>,
+    trackers: Vec<Tracker>,
+    pools: Vec<Pool>,
+    sides: Vec<Side>,
+    default: DefaultEnd,
+}
+
+/// Types everything; None if there is no policy in the text. With errors in the report the tree holds stand-ins
+/// and must not leave this crate.
+pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Report) -> Option<Policy> {
+    let (names, declared) = crate::names::declare(&loaded.items, report);
+    let mut typing = Typing {
+        report,
+        names,
+        declared: &declared,
+        loader,
+        sources: &mut loaded.sources,
+        directories: loaded.directories.clone(),
+        sets: Vec::new(),
+        set_origins: Vec::new(),
+        vips: Vec::new(),
+        limits: Vec::new(),
+        trackers: Vec::new(),
+        pools: Vec::new(),
+        sides: Vec::new(),
+        default: DefaultEnd::Drop,
+    };
+    typing.refuse_kinds();
+    typing.constants();
+    typing.type_vips();
+    typing.type_pools();
+    typing.type_sets();
+    typing.type_limits();
+    typing.type_trackers();
+    typing.type_sides();
+    let before = typing.policy_settings();
+    let trees = typing.type_trees();
+    let root = declared.policy.map(|item| typing.chain(&item.chain));
+    let expects = typing.type_expects();
+    let asserts = typing.type_asserts();
+    let Some((item, root)) = declared.policy.zip(root) else {
+        let end = typing.sources.files.first().map_or(0, |file| file.text.len());
+        let place = crate::source::Span { start: end as u32, end: end as u32, ..Default::default() };
+        // A file whose items could not be read may well have a policy.
+        if !typing.report.has_errors() {
+            typing
+                .report
+                .error("E0117", place, "there is no policy")
+                .because("packets enter at the root, which is the item `policy`")
+                .help("add `policy NAME { default drop } = …`");
+        }
+        return None;
+    };
+    let policy = Policy {
+        name: item.name.text.clone(),
+        span: item.name.span,
+        default: typing.default,
+        before,
+        root,
+        trees,
+        sets: std::mem::take(&mut typing.sets),
+        vips: std::mem::take(&mut typing.vips),
+        sides: std::mem::take(&mut typing.sides),
+        limits: std::mem::take(&mut typing.limits),
+        trackers: std::mem::take(&mut typing.trackers),
+        pools: std::mem::take(&mut typing.pools),
+        expects,
+        asserts,
+    };
+    if !typing.report.has_errors() {
+        typing.names.report_unused(typing.report);
+    }
+    Some(policy)
+}
+
+impl Typing<'_> {
+    /// Reports a literal that cannot be read.
+    fn fault(&mut self, word: &Word, fault: Fault) {
+        let finding = self.report.error(fault.code, word.span, fault.message);
+        if let Some(cure) = fault.help {
+            finding.help(cure);
+        }
+    }
+
+    /// Refuses what the language has and this edition of lbctl does not carry.
+    fn not_yet(
+        &mut self,
+        code: &'static str,
+        place: crate::source::Span,
+        what: &str,
+        help: &str,
+    ) -> Finding<'_> {
+        self.report
+            .error(code, place, format!("{what} is not yet possible"))
+            .label("not yet")
+            .because("it is part of the language, and this edition of lbctl cannot carry it out")
+            .help(help)
+    }
+
+    fn refuse_kinds(&mut self) {
+        for (kind, name, _) in &self.declared.others {
+            let (code, what, help) = match kind {
+                Kind::Authority => {
+                    ("N0501", "checking certificates (`authority`)", "match on addresses for now")
+                }
+                Kind::Synguard => {
+                    ("N0502", "answering SYNs with cookies (`synguard`)", "limit `syn/s` for now")
+                }
+                Kind::Mapper => ("N0503", "steering by server name (`mapper`)", "match on addresses for now"),
+                _ => ("N0504", "naming interfaces (`interface`)", "tell the sides apart by address for now"),
+            };
+            self.not_yet(code, name.span, what, help);
+        }
+    }
+
+    /// Constants are words that stand for words; here only their references to each other are looked at.
+    fn constants(&mut self) {
+        for (name, values) in &self.declared.consts {
+            if values.is_empty() {
+                self.report.error("E0310", name.span, format!("const `{}` has no value", name.text));
+            }
+            for word in *values {
+                if word.quoted {
+                    let message = "a const is an address, a prefix, a number or a list of them";
+                    self.report.error("E0310", word.span, message);
+                } else if word.text == name.text {
+                    self.report
+                        .error("E0204", word.span, format!("const `{}` is made of itself", name.text))
+                        .help("write the value");
+                }
+            }
+        }
+    }
+
+    /// The words that a word stands for: those of a const (and of consts in it), else itself.
+    fn expanded(&mut self, word: &Word) -> Vec<Word> {
+        let mut out = Vec::new();
+        let mut open = vec![(word.clone(), 0)];
+        while let Some((word, depth)) = open.pop() {
+            let symbol =
+                self.names.look_up(&word.text).filter(|symbol| symbol.kind == Kind::Const && !word.quoted);
+            let values = symbol.and_then(|symbol| self.declared.consts.get(symbol.index as usize));
+            match values {
+                Some(_) if depth == 16 || out.len() > 4_096 => {
+                    self.report
+                        .error(
+                            "E0204",
+                            word.span,
+                            format!("const `{}` is made of too many others", word.text),
+                        )
+                        .because("consts stand for each other in a circle, or more than 16 deep");
+                    return Vec::new();
+                }
+                // What is wrong with a value is said where it is used.
+                Some((_, values)) => open.extend(
+                    values.iter().rev().map(|value| (Word { span: word.span, ..value.clone() }, depth + 1)),
+                ),
+                None => out.push(word),
+            }
+        }
+        out
+    }
+
+    /// Addresses as literals, consts, sets, vips or pools name them; with the sets among them.
+    fn addresses(&mut self, words: &[Word]) -> Option<(AddrSet, Vec<SetId>)> {
+        let mut loose = Loose::default();
+        let mut sets = Vec::new();
+        let mut sound = true;
+        for word in words.iter().flat_map(|word| self.expanded(word)).collect::<Vec<_>>() {
+            if word.quoted
+                || addr::looks_like(&word.text)
+                || !word.text.starts_with(|c: char| c.is_ascii_alphabetic())
+            {
+                match addr::range(&word.text) {
+                    Ok(range) => loose.push(range),
+                    Err(fault) => {
+                        self.fault(&word, fault);
+                        sound = false;
+                    }
+                }
+                continue;
+            }
+            match self.names.look_up(&word.text) {
+                Some(symbol) if symbol.kind == Kind::Set => {
+                    if let Some(set) = self.sets.get(symbol.index as usize) {
+                        loose.extend(&set.addrs);
+                    }
+                    sets.extend(self.set_origins.get(symbol.index as usize).into_iter().flatten());
+                }
+                Some(symbol) if symbol.kind == Kind::Vip => {
+                    let vip = self.vips.get(symbol.index as usize);
+                    loose.v4.extend(vip.and_then(|vip| vip.v4).map(|a| (a.into(), a.into())));
+                    loose.v6.extend(vip.and_then(|vip| vip.v6).map(|a| (a.into(), a.into())));
+                }
+                Some(symbol) if symbol.kind == Kind::Pool => {
+                    if let Some(pool) = self.pools.get(symbol.index as usize) {
+                        loose.extend(&backends_of(pool));
+                    }
+                }
+                Some(symbol) => {
+                    let kind = symbol.kind.word();
+                    self.report
+                        .error(
+                            "E0213",
+                            word.span,
+                            format!("`{}` is a {kind}, which has no addresses", word.text),
+                        )
+                        .also(symbol.span, "declared here")
+                        .help("name a set, const, vip or pool");
+                    sound = false;
+                }
+                None => {
+                    self.names.unknown(&[Kind::Set, Kind::Const, Kind::Vip, Kind::Pool], &word, self.report);
+                    sound = false;
+                }
+            }
+        }
+        sets.sort_unstable();
+        sets.dedup();
+        sound.then(|| (loose.merged(), sets))
+    }
+
+    fn policy_settings(&mut self) -> BeforeTree {
+        let mut before = BeforeTree {
+            neighbours: Before::Pass,
+            unparsed: Before::Drop,
+            other: Before::Drop,
+            fragments: Before::Drop,
+        };
+        let Some(block) = self.declared.policy.and_then(|policy| policy.block.as_ref()) else {
+            return before;
+        };
+        const KNOWN: &[&str] = &["default", "neighbours", "unparsed", "other", "fragments"];
+        let owner =
+            self.declared.policy.map_or(String::new(), |policy| format!("policy `{}`", policy.name.text));
+        for setting in self.settings(block, &owner, KNOWN, &[]) {
+            let Some(word) = self.one_word(setting) else { continue };
+            let value = match word.text.as_str() {
+                "drop" => Some(Before::Drop),
+                "pass" => Some(Before::Pass),
+                "match" => Some(Before::Match),
+                _ => None,
+            };
+            let allowed = match (setting.name.text.as_str(), word.text.as_str(), value) {
+                ("default", "drop", _) => {
+                    self.default = DefaultEnd::Drop;
+                    continue;
+                }
+                ("default", "reject", _) => {
+                    self.default = DefaultEnd::Reject;
+                    continue;
+                }
+                ("default", ..) => "`drop` or `reject`",
+                ("fragments", _, Some(value)) => {
+                    before.fragments = value;
+                    continue;
+                }
+                ("fragments", ..) => "`drop`, `pass` or `match`",
+                (name, _, Some(value)) if value != Before::Match => {
+                    match name {
+                        "neighbours" => before.neighbours = value,
+                        "unparsed" => before.unparsed = value,
+                        _ => before.other = value,
+                    }
+                    continue;
+                }
+                _ => "`drop` or `pass`",
+            };
+            self.report
+                .error("E0310", word.span, format!("`{}` cannot be `{}`", setting.name.text, word.text))
+                .help(format!("write {allowed}"));
+        }
+        before
+    }
+}
+
+/// The backends' addresses, without ports.
+pub(crate) fn backends_of(pool: &Pool) -> AddrSet {
+    let mut loose = Loose::default();
+    for backend in &pool.backends {
+        loose.v4.extend(backend.v4.map(|(address, _)| (address.into(), address.into())));
+        loose.v6.extend(backend.v6.map(|(address, _)| (address.into(), address.into())));
+    }
+    loose.merged()
+}

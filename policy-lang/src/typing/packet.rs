@@ -1,0 +1,298 @@
+//! Owns the packets that an `expect` writes: `packet tcp syn src A:P dst B:P ttl 3`. Never their bytes.
+
+use std::net::IpAddr;
+
+use super::Typing;
+use crate::ast::{Step, Word};
+use crate::policy::{Field, PacketSpec, ProtoSpec};
+use crate::report::suggestion;
+use crate::value::{Fault, addr, named, quantity};
+
+const WORDS: &[&str] =
+    &["src", "dst", "ttl", "dscp", "vlan", "frag", "len", "payload", "seq", "ack", "code", "id"];
+
+/// What the words after the protocol say.
+#[derive(Default)]
+struct Said<'a> {
+    src: Option<&'a Word>,
+    dst: Option<&'a Word>,
+    ttl: Option<u8>,
+    dscp: Option<u8>,
+    vlan: Option<u16>,
+    frag: Option<u32>,
+    len: Option<(u32, &'a Word)>,
+    payload: Vec<u8>,
+    seq: Option<u32>,
+    ack: Option<u32>,
+    code: Option<u8>,
+    id: Option<u16>,
+}
+
+impl Typing<'_> {
+    /// The packet of a step; `words` are those after `packet`.
+    pub(super) fn packet(&mut self, step: &Step, words: &[Word]) -> Option<PacketSpec> {
+        let (mut proto, rest) = self.packet_proto(step, words)?;
+        let said = self.packet_words(rest)?;
+        let (Some(src), Some(dst)) = (said.src, said.dst) else {
+            self.report
+                .error("E0322", step.span, "this packet does not say where it comes from and goes to")
+                .help("write `packet tcp syn src 192.0.2.1:50000 dst 203.0.113.1:80 => …`");
+            return None;
+        };
+        let ports = matches!(proto, ProtoSpec::Tcp { .. } | ProtoSpec::Udp { .. });
+        let ((src_all, sport), (dst_all, dport)) = (self.endpoint(src, ports)?, self.endpoint(dst, ports)?);
+        let Some((src_address, dst_address)) = same_family(&src_all, &dst_all) else {
+            self.report
+                .error("E0312", dst.span, "source and destination are of different families")
+                .also(src.span, "the source");
+            return None;
+        };
+        let v4 = src_address.is_ipv4();
+        match &mut proto {
+            ProtoSpec::Tcp { sport: s, dport: d, seq, ack, .. } => {
+                (*s, *d) = (sport, dport);
+                (*seq, *ack) = (said.seq.unwrap_or(0), said.ack.unwrap_or(0));
+            }
+            ProtoSpec::Udp { sport: s, dport: d } => (*s, *d) = (sport, dport),
+            ProtoSpec::Icmp { code, id, .. } | ProtoSpec::Icmp6 { code, id, .. } => {
+                (*code, *id) = (said.code.unwrap_or(*code), said.id.unwrap_or(0));
+            }
+            ProtoSpec::Other(_) => {}
+        }
+        let wrong_family = match proto {
+            ProtoSpec::Icmp { .. } if !v4 => Some("ICMP over IPv6 is written `icmp6`"),
+            ProtoSpec::Icmp6 { .. } if v4 => Some("ICMP over IPv4 is written `icmp`"),
+            _ => None,
+        };
+        if let Some(message) = wrong_family {
+            self.report.error("E0312", words.first().map_or(step.span, |word| word.span), message);
+            return None;
+        }
+        let headers = if v4 { 20 } else { 40 } + header(&proto);
+        let mut payload = said.payload;
+        if let Some((len, word)) = said.len {
+            let least = headers + payload.len();
+            match (len as usize).checked_sub(least) {
+                Some(padding) => payload.resize(payload.len() + padding, 0),
+                None => {
+                    let fault =
+                        Fault::new("E0302", format!("a packet like this is at least {least} bytes long"));
+                    self.fault(word, fault);
+                    return None;
+                }
+            }
+        }
+        Some(PacketSpec {
+            src: src_address,
+            dst: dst_address,
+            proto,
+            ttl: said.ttl.unwrap_or(64),
+            dscp: said.dscp.unwrap_or(0),
+            vlan: said.vlan,
+            frag: said.frag.unwrap_or(named::FRAG_NONE),
+            payload,
+        })
+    }
+
+    /// The protocol with its flags or type, and the words after it.
+    fn packet_proto<'w>(&mut self, step: &Step, words: &'w [Word]) -> Option<(ProtoSpec, &'w [Word])> {
+        let (first, rest) = words.split_first()?;
+        let next = rest.first().map(|word| word.text.as_str());
+        let after = rest.get(1..).unwrap_or(&[]);
+        let table = match first.text.as_str() {
+            "tcp" => {
+                let Some(flags) = next.and_then(named::flags) else {
+                    let place = rest.first().map_or(first.span, |word| word.span);
+                    self.report.error("E0322", place, "the packet's TCP flags are due here").help(
+                        "write `tcp syn`, `tcp syn-ack`, `tcp ack`, `tcp fin-ack`, `tcp rst` or `tcp none`",
+                    );
+                    return None;
+                };
+                let flags = u8::try_from(flags).unwrap_or(0);
+                return Some((ProtoSpec::Tcp { sport: 0, dport: 0, flags, seq: 0, ack: 0 }, after));
+            }
+            "udp" => return Some((ProtoSpec::Udp { sport: 0, dport: 0 }, rest)),
+            "icmp" => named::names(Field::IcmpType),
+            "icmp6" => named::names(Field::Icmp6Type),
+            "proto" => {
+                let word = rest.first()?;
+                let number = self.packet_number(word, 255)?;
+                return Some((ProtoSpec::Other(u8::try_from(number).ok()?), after));
+            }
+            other => {
+                if let Some(number) = named::lookup(named::PROTOCOLS, other) {
+                    return Some((ProtoSpec::Other(u8::try_from(number).ok()?), rest));
+                }
+                let known = named::PROTOCOLS.iter().map(|(name, _)| *name);
+                self.report
+                    .error("E0322", first.span, format!("`{other}` is no protocol"))
+                    .help(suggestion(other, known));
+                return None;
+            }
+        };
+        let Some(word) = rest.first() else {
+            self.report
+                .error("E0322", step.span, "the packet's ICMP type is due")
+                .help("write `icmp echo-request`");
+            return None;
+        };
+        let kind = match named::lookup(table, &word.text) {
+            Some(kind) => u64::from(kind),
+            None if word.text.starts_with(|c: char| c.is_ascii_digit()) => self.packet_number(word, 255)?,
+            None => {
+                self.report
+                    .error("E0214", word.span, format!("`{}` is no type of {}", word.text, first.text))
+                    .help(suggestion(&word.text, table.iter().map(|(name, _)| *name)));
+                return None;
+            }
+        };
+        let kind = u8::try_from(kind).ok()?;
+        let proto = match first.text.as_str() {
+            "icmp" => ProtoSpec::Icmp { kind, code: 0, id: 0 },
+            _ => ProtoSpec::Icmp6 { kind, code: 0, id: 0 },
+        };
+        Some((proto, after))
+    }
+
+    fn packet_words<'w>(&mut self, words: &'w [Word]) -> Option<Said<'w>> {
+        let mut said = Said::default();
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let key = word.text.as_str();
+            if !WORDS.contains(&key) {
+                self.report
+                    .error("E0322", word.span, format!("`{key}` says nothing of a packet"))
+                    .help(suggestion(key, WORDS.iter().copied()));
+                return None;
+            }
+            let Some(value) = words.next() else {
+                self.report.error("E0322", word.span, format!("`{key}` has no value"));
+                return None;
+            };
+            let narrow = |number: u64| u32::try_from(number).ok();
+            match key {
+                "src" => said.src = Some(value),
+                "dst" => said.dst = Some(value),
+                "ttl" => said.ttl = u8::try_from(self.packet_number(value, 255)?).ok(),
+                "dscp" => {
+                    let known = named::lookup(named::names(Field::Dscp), &value.text);
+                    let number = match known {
+                        Some(number) => u64::from(number),
+                        None => self.packet_number(value, 63)?,
+                    };
+                    said.dscp = u8::try_from(number).ok();
+                }
+                "vlan" => said.vlan = u16::try_from(self.packet_number(value, 4_095)?).ok(),
+                "frag" => {
+                    said.frag = named::lookup(named::FRAGMENTS, &value.text);
+                    if said.frag.is_none() {
+                        self.report
+                            .error("E0214", value.span, format!("`{}` is no kind of fragment", value.text))
+                            .help("write `none`, `first` or `later`");
+                        return None;
+                    }
+                }
+                "len" => said.len = Some((narrow(self.packet_number(value, 65_535)?)?, value)),
+                "payload" => said.payload = self.payload(value)?,
+                "seq" => said.seq = narrow(self.packet_number(value, u32::MAX.into())?),
+                "ack" => said.ack = narrow(self.packet_number(value, u32::MAX.into())?),
+                "code" => said.code = u8::try_from(self.packet_number(value, 255)?).ok(),
+                _ => said.id = u16::try_from(self.packet_number(value, 65_535)?).ok(),
+            }
+        }
+        Some(said)
+    }
+
+    fn packet_number(&mut self, word: &Word, high: u64) -> Option<u64> {
+        match quantity::count_in(&word.text, 0, high) {
+            Ok(number) => Some(number),
+            Err(fault) => {
+                self.fault(word, fault);
+                None
+            }
+        }
+    }
+
+    /// `"text"` or `0x0102`.
+    fn payload(&mut self, word: &Word) -> Option<Vec<u8>> {
+        if word.quoted {
+            return Some(word.text.clone().into_bytes());
+        }
+        let digits =
+            word.text.strip_prefix("0x").filter(|digits| digits.len().is_multiple_of(2) && digits.is_ascii());
+        let bytes: Option<Vec<u8>> = digits.and_then(|digits| {
+            let pairs = digits.as_bytes().chunks(2);
+            pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+        });
+        if bytes.is_none() {
+            self.report
+                .error("E0322", word.span, format!("`{}` is no payload", word.text))
+                .help("write text in quotes, or pairs of hexadecimal digits: `0x0102`");
+        }
+        bytes
+    }
+
+    /// The addresses (one of each family at most) and the port (0 without) of `ADDRESS[:PORT]` or `NAME[:PORT]`.
+    fn endpoint(&mut self, word: &Word, ports: bool) -> Option<(Vec<IpAddr>, u16)> {
+        let (host, port) = match addr::host_port(&word.text) {
+            Ok(parts) => parts,
+            Err(fault) => {
+                self.fault(word, fault);
+                return None;
+            }
+        };
+        let backend = self.backends_named(host);
+        let host = Word { text: host.to_owned(), ..word.clone() };
+        let mut backend_port = None;
+        let found: Vec<IpAddr> = match backend.as_slice() {
+            // A reply comes from a backend: its name stands for its address, and for its port where it has one.
+            [(pool, index)] if self.names.look_up(&host.text).is_none() => {
+                let backend = self.pools.get(*pool as usize)?.backends.get(*index as usize)?;
+                backend_port = backend.v4.map(|(_, port)| port).or(backend.v6.map(|(_, port)| port));
+                let v4 = backend.v4.map(|(address, _)| IpAddr::V4(address));
+                v4.into_iter().chain(backend.v6.map(|(address, _)| IpAddr::V6(address))).collect()
+            }
+            _ => self.literal_addresses(&host).into_iter().map(|(_, address)| address).collect(),
+        };
+        if found.is_empty() {
+            return None;
+        }
+        let port = port.or(backend_port.filter(|&port| port != 0));
+        match port {
+            None if ports => {
+                self.report
+                    .error("E0322", word.span, format!("`{}` has no port", word.text))
+                    .help("write `ADDRESS:PORT`; an IPv6 address stands in brackets: `[2001:db8::1]:80`");
+                None
+            }
+            Some(_) if !ports && word.text.rsplit_once(':').is_some_and(|_| addr_has_port(&word.text)) => {
+                self.report
+                    .error("E0322", word.span, "this protocol has no ports")
+                    .help("write the address alone");
+                None
+            }
+            port => Some((found, port.unwrap_or(0))),
+        }
+    }
+}
+
+fn addr_has_port(text: &str) -> bool {
+    addr::host_port(text).is_ok_and(|(_, port)| port.is_some())
+}
+
+/// The first pair of one family; IPv4 before IPv6 where both have both.
+fn same_family(src: &[IpAddr], dst: &[IpAddr]) -> Option<(IpAddr, IpAddr)> {
+    [true, false].into_iter().find_map(|v4| {
+        let of = |list: &[IpAddr]| list.iter().copied().find(|address| address.is_ipv4() == v4);
+        of(src).zip(of(dst))
+    })
+}
+
+/// Bytes of the layer-4 header.
+fn header(proto: &ProtoSpec) -> usize {
+    match proto {
+        ProtoSpec::Tcp { .. } => 20,
+        ProtoSpec::Udp { .. } | ProtoSpec::Icmp { .. } | ProtoSpec::Icmp6 { .. } => 8,
+        ProtoSpec::Other(_) => 0,
+    }
+}

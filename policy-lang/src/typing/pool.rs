@@ -1,0 +1,338 @@
+//! Owns pools: how a backend is picked, by which way it is reached, and the backends. Never the pick itself.
+
+use std::net::IpAddr;
+
+use super::Typing;
+use crate::ast::{Block, Setting, Word};
+use crate::names::Kind;
+use crate::policy::{Backend, Pick, Pool, Via};
+use crate::value::{addr, quantity};
+
+const KNOWN: &[&str] = &["pick", "via", "source", "ports", "backend", "health"];
+/// Largest slot table.
+const SLOTS: u64 = 1 << 22;
+
+impl Typing<'_> {
+    pub(super) fn type_pools(&mut self) {
+        for (name, block) in &self.declared.pools {
+            let pool = self.pool(name, block);
+            self.pools.push(pool);
+        }
+    }
+
+    fn pool(&mut self, name: &Word, block: &Block) -> Pool {
+        let owner = format!("pool `{}`", name.text);
+        let before = self.report.errors();
+        let mut pool = Pool {
+            name: name.text.clone(),
+            span: name.span,
+            pick: Pick::RoundRobin,
+            via: Via::Nat,
+            sources_v4: Vec::new(),
+            sources_v6: Vec::new(),
+            ports: None,
+            backends: Vec::new(),
+        };
+        let mut pick = None;
+        let mut nat = true;
+        for setting in self.settings(block, &owner, KNOWN, &["backend"]) {
+            match setting.name.text.as_str() {
+                "pick" => {
+                    pick = self.pick(setting);
+                    pool.pick = pick.unwrap_or(pool.pick);
+                }
+                "via" => nat = self.via(setting),
+                "source" => {
+                    for word in self.word_list(setting).unwrap_or_default() {
+                        for (_, address) in self.literal_addresses(word) {
+                            match address {
+                                IpAddr::V4(address) => pool.sources_v4.push(address),
+                                IpAddr::V6(address) => pool.sources_v6.push(address),
+                            }
+                        }
+                    }
+                }
+                "ports" => {
+                    if let Some(word) = self.one_word(setting) {
+                        match quantity::range(&word.text, 65_535) {
+                            Ok((0, _)) => {
+                                self.report.error("E0302", word.span, "port 0 is no source port");
+                            }
+                            Ok((first, last)) => pool.ports = Some((first as u16, last as u16)),
+                            Err(fault) => self.fault(word, fault),
+                        }
+                    }
+                }
+                "backend" => self.backend(&mut pool, setting),
+                _ => {
+                    let what = "checking the health of backends (`health`)";
+                    self.not_yet("N0507", setting.name.span, what, "mark a backend `drain` by hand for now");
+                }
+            }
+        }
+        let written = |name: &str| block.settings.iter().any(|setting| setting.name.text == name);
+        if !written("pick") {
+            let why = "the pool does not say which backend a new flow is given to";
+            let form = "`pick round-robin`, `pick random`, `pick source` or `pick maglev 65_537 by flow`";
+            self.missing(name, "pool", "pick", why, form);
+        }
+        if !written("via") {
+            self.missing(
+                name,
+                "pool",
+                "via",
+                "the pool does not say how its backends are reached",
+                "`via nat`",
+            );
+        }
+        let (source, ports) = (written("source"), written("ports"));
+        if nat && source && !ports {
+            let why = "behind one source address, flows are told apart by their source port";
+            self.missing(name, "pool", "ports", why, "`ports 10000-60000`");
+        }
+        if ports && !source {
+            self.report
+                .error("E0308", name.span, format!("{owner} has `ports` but no `source`"))
+                .because("without a source address of the balancer's own, the client's address and port stay")
+                .help("add `source ADDRESS`, or remove `ports`");
+        }
+        // A pool with a mistake in it may have lost a backend or a source by that alone.
+        let sound = self.report.errors() == before;
+        if sound || !nat {
+            self.pool_rules(name, &pool, pick, nat);
+        }
+        pool
+    }
+
+    /// Rules 5, 8 and 9 as far as the pool alone decides them.
+    fn pool_rules(&mut self, name: &Word, pool: &Pool, pick: Option<Pick>, nat: bool) {
+        let usable = pool.backends.iter().filter(|backend| !backend.drain && backend.weight > 0);
+        let (v4, v6) = (
+            usable.clone().filter(|backend| backend.v4.is_some()).count(),
+            usable.clone().filter(|backend| backend.v6.is_some()).count(),
+        );
+        let count = usable.count();
+        if count == 0 {
+            self.report
+                .error("E0407", name.span, format!("pool `{}` has no usable backend", pool.name))
+                .because("a backend that drains or has weight 0 takes no new flow")
+                .help("add `backend NAME ADDRESS:PORT`");
+        }
+        if let Some(Pick::Maglev { slots, .. }) = pick {
+            let needed = 100 * count as u64;
+            if !is_prime(slots) {
+                self.report
+                    .error("E0408", name.span, format!("{slots} slots: a Maglev size has to be prime"))
+                    .because("only a prime size lets every backend visit every slot")
+                    .help(format!("write {}", next_prime(u64::from(slots).max(needed))));
+            } else if u64::from(slots) < needed {
+                self.report
+                    .error("E0409", name.span, format!("{slots} slots are too few for {count} backends"))
+                    .because("with fewer than 100 slots a backend, the shares differ by more than 1 %")
+                    .help(format!("write {}", next_prime(needed)));
+            }
+        }
+        if !nat {
+            return;
+        }
+        let sourced = !(pool.sources_v4.is_empty() && pool.sources_v6.is_empty());
+        if !sourced {
+            self.report
+                .warning("W0402", name.span, format!("pool `{}` has no `source`", pool.name))
+                .because("the backends see the client's address, and send their replies to it")
+                .help("let the backends' route to the clients lead through the balancer, or add `source` and `ports`");
+        }
+        for (backends, sources, family) in
+            [(v4, pool.sources_v4.len(), "IPv4"), (v6, pool.sources_v6.len(), "IPv6")]
+        {
+            if sourced && backends > 0 && sources == 0 {
+                self.report
+                    .error(
+                        "E0312",
+                        name.span,
+                        format!("pool `{}` has {family} backends and no {family} source", pool.name),
+                    )
+                    .because("a translated packet needs a source address of its backend's family")
+                    .help(format!("add an {family} address to `source`"));
+            }
+            if sourced && backends == 0 && sources > 0 {
+                self.report
+                    .warning(
+                        "W0408",
+                        name.span,
+                        format!("pool `{}` has an {family} source and no {family} backend", pool.name),
+                    )
+                    .help("remove that source, or give a backend an address of that family");
+            }
+        }
+    }
+
+    fn pick(&mut self, setting: &Setting) -> Option<Pick> {
+        const FORM: &str = "`pick round-robin`, `pick random`, `pick source` or `pick maglev 65_537 by flow`";
+        let words = self.one_group(setting, FORM)?;
+        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        match text.as_slice() {
+            ["round-robin"] => return Some(Pick::RoundRobin),
+            ["random"] => return Some(Pick::Random),
+            ["source"] => return Some(Pick::Source),
+            ["maglev", number, "by", key @ ("flow" | "src")] => match quantity::count_in(number, 2, SLOTS) {
+                Ok(slots) => {
+                    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
+                    return Some(Pick::Maglev { slots, by_flow: *key == "flow" });
+                }
+                Err(fault) => {
+                    self.report.error(fault.code, setting.span, fault.message);
+                    return None;
+                }
+            },
+            _ => {}
+        }
+        let near = text
+            .first()
+            .and_then(|word| crate::report::nearest(word, ["round-robin", "random", "source", "maglev"]));
+        match near {
+            Some(near) if text.first() != Some(&near) => {
+                let message = format!("`{}` is no way to pick a backend", text.join(" "));
+                self.report.error("E0310", setting.span, message).help(format!("did you mean `{near}`?"));
+            }
+            _ => self.shape(setting, FORM),
+        }
+        None
+    }
+
+    /// Whether the pool is reached by NAT; other ways are refused.
+    fn via(&mut self, setting: &Setting) -> bool {
+        let Some(word) = self.one_word(setting) else { return false };
+        match word.text.as_str() {
+            "nat" => return true,
+            "ipip" | "gue" | "l2dsr" => {
+                let what = format!("direct server return (`via {}`)", word.text);
+                self.not_yet("N0508", setting.span, &what, "use `via nat` for now");
+            }
+            other => {
+                let ways = ["nat", "ipip", "gue", "l2dsr"];
+                self.report
+                    .error("E0310", word.span, format!("`{other}` is no way to reach a backend"))
+                    .help(crate::report::suggestion(other, ways));
+            }
+        }
+        false
+    }
+
+    /// `backend NAME ADDRESS[:PORT], … [weight N] [drain] [max_conn N]`.
+    fn backend(&mut self, pool: &mut Pool, setting: &Setting) {
+        const FORM: &str = "`backend NAME ADDRESS[:PORT], ADDRESS[:PORT] weight 1 drain`";
+        let Some((name, _)) = setting.groups.first().and_then(|group| group.split_first()) else {
+            return self.shape(setting, FORM);
+        };
+        if addr::looks_like(&name.text) || name.quoted {
+            return self.shape(setting, FORM);
+        }
+        if let Some(twin) = pool.backends.iter().find(|backend| backend.name == name.text) {
+            self.report
+                .error("E0202", name.span, format!("backend `{}` is declared twice", name.text))
+                .also(twin.span, "declared first");
+            return;
+        }
+        if let Some(symbol) = self.names.look_up(&name.text) {
+            let kind = symbol.kind.word();
+            self.report
+                .error("E0202", name.span, format!("`{}` is the name of a {kind} already", name.text))
+                .also(symbol.span, "declared here")
+                .help("rename one of the two");
+            return;
+        }
+        let mut backend =
+            Backend { name: name.text.clone(), span: name.span, v4: None, v6: None, weight: 1, drain: false };
+        let last = setting.groups.len() - 1;
+        for (position, group) in setting.groups.iter().enumerate() {
+            let mut words = group.iter().skip(usize::from(position == 0));
+            let Some(address) = words.next() else { return self.shape(setting, FORM) };
+            self.backend_address(&mut backend, address);
+            let options: Vec<&Word> = words.collect();
+            if position < last && !options.is_empty() {
+                return self.shape(setting, FORM);
+            }
+            self.backend_options(&mut backend, setting, &options);
+        }
+        pool.backends.push(backend);
+    }
+
+    fn backend_address(&mut self, backend: &mut Backend, word: &Word) {
+        let (host, port) = match addr::host_port(&word.text) {
+            Ok(parts) => parts,
+            Err(fault) => return self.fault(word, fault),
+        };
+        let host = Word { text: host.to_owned(), ..word.clone() };
+        for (_, address) in self.literal_addresses(&host) {
+            let port = port.unwrap_or(0);
+            let taken = match address {
+                IpAddr::V4(address) => backend.v4.replace((address, port)).is_some(),
+                IpAddr::V6(address) => backend.v6.replace((address, port)).is_some(),
+            };
+            if taken {
+                self.report
+                    .error(
+                        "E0312",
+                        word.span,
+                        format!("backend `{}` has two addresses of one family", backend.name),
+                    )
+                    .help("declare a second backend");
+            }
+        }
+    }
+
+    fn backend_options(&mut self, backend: &mut Backend, setting: &Setting, options: &[&Word]) {
+        let mut options = options.iter();
+        while let Some(option) = options.next() {
+            match option.text.as_str() {
+                "drain" => backend.drain = true,
+                "weight" => {
+                    let Some(word) = options.next() else { return self.shape(setting, "`weight 3`") };
+                    match quantity::count_in(&word.text, 0, 1_000) {
+                        Ok(weight) => backend.weight = u32::try_from(weight).unwrap_or(1),
+                        Err(fault) => self.fault(word, fault),
+                    }
+                }
+                "max_conn" => {
+                    let place =
+                        options.next().map_or(option.span, |word| crate::ast::join(option.span, word.span));
+                    let what = "a cap on a backend's connections (`max_conn`)";
+                    self.not_yet("N0515", place, what, "bound the flows by the tracker's `max` for now");
+                }
+                other => {
+                    let message = format!("backend `{}` has no option `{other}`", backend.name);
+                    let cure = crate::report::suggestion(other, ["weight", "drain", "max_conn"]);
+                    self.report.error("E0210", option.span, message).help(cure);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A pool and index of the backend with this name; several pools may have one.
+    pub(super) fn backends_named(&self, name: &str) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        for (pool, at) in self.pools.iter().zip(0..) {
+            let index = pool.backends.iter().position(|backend| backend.name == name);
+            found.extend(index.map(|index| (at, index as u32)));
+        }
+        found
+    }
+
+    /// Whether a pool by this name is declared.
+    pub(super) fn pool_named(&mut self, name: &str) -> Option<u32> {
+        self.names.look_up(name).filter(|symbol| symbol.kind == Kind::Pool).map(|symbol| symbol.index)
+    }
+}
+
+fn is_prime(number: u32) -> bool {
+    number >= 2
+        && (2..)
+            .take_while(|&divisor: &u32| u64::from(divisor).pow(2) <= u64::from(number))
+            .all(|divisor| !number.is_multiple_of(divisor))
+}
+
+fn next_prime(from: u64) -> u64 {
+    (from..).find(|&number| u32::try_from(number).is_ok_and(is_prime)).unwrap_or(65_537)
+}

@@ -1,0 +1,237 @@
+//! Owns sets: from literals, from other sets, from a list file. Never what a guard does with them.
+
+use std::sync::Arc;
+
+use super::Typing;
+use crate::ast::{Operand, SetBody, SetOp, Word};
+use crate::list;
+use crate::load::below;
+use crate::names::Kind;
+use crate::policy::{AddrSet, Set, SetId};
+use crate::source::{FileId, Source, Span};
+use crate::value::addr::{except_of, union_of};
+use crate::value::quantity;
+
+/// Sets may be made of sets this deep.
+const DEPTH: usize = 64;
+
+/// Which sets are typed, which are being typed, and which wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Waits,
+    Open,
+    Done,
+}
+
+impl Typing<'_> {
+    pub(super) fn type_sets(&mut self) {
+        let declared = self.declared;
+        for (name, ..) in &declared.sets {
+            self.sets.push(Set {
+                name: name.text.clone(),
+                span: name.span,
+                addrs: Arc::default(),
+                from_file: false,
+                max: None,
+            });
+            self.set_origins.push(vec![SetId(self.set_origins.len() as u32)]);
+        }
+        let mut marks = vec![Mark::Waits; declared.sets.len()];
+        for index in 0..declared.sets.len() {
+            self.type_set(index, &mut marks, 0);
+        }
+    }
+
+    fn type_set(&mut self, index: usize, marks: &mut [Mark], depth: usize) {
+        let (Some((name, kind, body)), Some(mark)) = (self.declared.sets.get(index), marks.get_mut(index))
+        else {
+            return;
+        };
+        if *mark != Mark::Waits {
+            return;
+        }
+        *mark = Mark::Open;
+        if let Some(kind) = kind
+            && !["net", "addr"].contains(&kind.text.as_str())
+        {
+            self.report
+                .error("E0307", kind.span, format!("`{}` is no type of set", kind.text))
+                .help("write `net` for prefixes and ranges, or `addr` for single addresses");
+        }
+        match body {
+            SetBody::Expression { first, rest } => {
+                let parts =
+                    std::iter::once((SetOp::Union, first)).chain(rest.iter().map(|(op, part)| (*op, part)));
+                let mut whole = AddrSet::default();
+                let mut origins = vec![SetId(index as u32)];
+                for (op, part) in parts {
+                    let Some((addrs, sets)) = self.operand(name, part, marks, depth) else { continue };
+                    match op {
+                        SetOp::Union => {
+                            whole = union_of(&whole, &addrs);
+                            origins.extend(sets);
+                        }
+                        SetOp::Except => whole = except_of(&whole, &addrs),
+                    }
+                }
+                if kind.is_some_and(|kind| kind.text == "addr") {
+                    self.only_addresses(name, &whole);
+                }
+                origins.sort_unstable();
+                origins.dedup();
+                if let (Some(set), Some(place)) = (self.sets.get_mut(index), self.set_origins.get_mut(index))
+                {
+                    // A set is opaque where any part of it is.
+                    set.addrs = Arc::new(whole);
+                    *place = origins;
+                }
+                let opaque = self.set_origins.get(index).is_some_and(|origins| {
+                    origins.iter().any(|id| self.sets.get(id.index()).is_some_and(|set| set.from_file))
+                });
+                if let Some(set) = self.sets.get_mut(index) {
+                    set.from_file = opaque;
+                }
+            }
+            SetBody::Words(words) => self.set_from_words(index, name, words),
+        }
+        if let Some(mark) = marks.get_mut(index) {
+            *mark = Mark::Done;
+        }
+    }
+
+    /// One operand; the sets it names are typed first.
+    fn operand(
+        &mut self,
+        owner: &Word,
+        operand: &Operand,
+        marks: &mut [Mark],
+        depth: usize,
+    ) -> Option<(AddrSet, Vec<SetId>)> {
+        for word in operand.words.iter().flat_map(|word| self.expanded(word)).collect::<Vec<_>>() {
+            let Some(symbol) = self.names.look_up(&word.text).filter(|symbol| symbol.kind == Kind::Set)
+            else {
+                continue;
+            };
+            let index = symbol.index as usize;
+            if marks.get(index) == Some(&Mark::Open) || depth == DEPTH {
+                self.report
+                    .error("E0204", word.span, format!("set `{}` is made of itself", owner.text))
+                    .also(symbol.span, format!("`{}` is declared here", word.text))
+                    .because(format!(
+                        "sets are made of other sets, without a circle and at most {DEPTH} deep"
+                    ));
+                return None;
+            }
+            self.type_set(index, marks, depth + 1);
+        }
+        self.addresses(&operand.words)
+    }
+
+    fn only_addresses(&mut self, name: &Word, addrs: &AddrSet) {
+        // Neighbouring addresses are merged into one range; a type of single addresses therefore bounds only size.
+        let widest = addrs.v4.iter().map(|(first, last)| u128::from(last - first));
+        let widest = widest.chain(addrs.v6.iter().map(|(first, last)| last - first)).max();
+        if widest.is_some_and(|widest| widest >= 65_536) {
+            self.report
+                .error("E0307", name.span, format!("set `{}` of addresses holds whole networks", name.text))
+                .help("give it the type `net`");
+        }
+    }
+
+    /// `from "FILE" max N` or `dynamic max N ttl T`.
+    fn set_from_words(&mut self, index: usize, name: &Word, words: &[Word]) {
+        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        if text.first() == Some(&"dynamic") {
+            self.not_yet(
+                "N0505",
+                name.span,
+                "a set that is filled at run time (`dynamic`)",
+                "use a list file for now",
+            );
+            if let Some(set) = self.sets.get_mut(index) {
+                set.from_file = true;
+            }
+            return;
+        }
+        let (path, max) = match words {
+            [from, path] if from.text == "from" && path.quoted => (path, None),
+            [from, path, word, max] if from.text == "from" && path.quoted && word.text == "max" => {
+                (path, Some(max))
+            }
+            _ => {
+                self.report
+                    .error("E0310", name.span, format!("set `{}` is not written like this", name.text))
+                    .help("write `set NAME : net = { … }` or `set NAME : net from \"FILE\" max N`");
+                return;
+            }
+        };
+        let Some(max) = max else {
+            self.report
+                .error("E0404", name.span, format!("set `{}` does not state `max`", name.text))
+                .because("a list changes from day to day, and the table it fills has to have a size")
+                .help("add `max 100_000` behind the file");
+            return;
+        };
+        let max = match quantity::count_in(&max.text, 1, 1 << 24) {
+            Ok(max) => u32::try_from(max).unwrap_or(u32::MAX),
+            Err(fault) => return self.fault(max, fault),
+        };
+        if let Some(addrs) = self.list_file(path, max)
+            && let Some(set) = self.sets.get_mut(index)
+        {
+            (set.addrs, set.from_file, set.max) = (Arc::new(addrs), true, Some(max));
+        }
+    }
+
+    fn list_file(&mut self, path: &Word, max: u32) -> Option<AddrSet> {
+        let root = std::path::PathBuf::new();
+        let directory = self.directories.get(path.span.file.0 as usize).unwrap_or(&root);
+        let Some(full) = below(directory, &path.text) else {
+            self.report
+                .error("E0208", path.span, format!("`{}` is outside of the policy's directory", path.text))
+                .because("list files stay below the directory of the root policy");
+            return None;
+        };
+        let text = match self.loader.load(&full) {
+            Ok(text) => text,
+            Err(why) => {
+                self.report
+                    .error("E0207", path.span, format!("`{}` cannot be read: {why}", full.display()))
+                    .help("paths are relative to the file that names them");
+                return None;
+            }
+        };
+        let file = FileId(u32::try_from(self.sources.files.len()).unwrap_or(u32::MAX));
+        let name =
+            self.sources.files.first().map(|root| std::path::Path::new(&root.name).with_file_name(&full));
+        let name = name.unwrap_or(full).display().to_string();
+        if u32::try_from(text.len()).is_err() {
+            self.report.error("E0116", path.span, "the list file is larger than 4 GiB");
+            return None;
+        }
+        let read = list::read(text.as_bytes());
+        self.sources.files.push(Source { name, text });
+        for (start, end, fault) in &read.faults {
+            let place = Span { file, start: *start as u32, end: *end as u32 };
+            let finding = self
+                .report
+                .error("E0313", place, fault.message.clone())
+                .also(path.span, "the list is named here");
+            finding.help(
+                fault.help.clone().unwrap_or_else(|| "write one prefix, address or range a line".to_owned()),
+            );
+        }
+        if read.more_faults > 0 {
+            let message = format!("{} more lines of this list cannot be read", read.more_faults);
+            self.report.error("E0313", path.span, message);
+        }
+        let entries = read.addrs.v4.len() + read.addrs.v6.len();
+        if entries > max as usize {
+            self.report
+                .error("E0314", path.span, format!("the list has {entries} entries, and `max` is {max}"))
+                .because("ranges that touch count as one")
+                .help("raise `max`");
+        }
+        (read.faults.is_empty() && entries <= max as usize).then_some(read.addrs)
+    }
+}

@@ -1,0 +1,25 @@
+//! Owns the literals: counts, durations, rates, sizes, addresses, prefixes and ranges, from text to number.
+//! Never where they stand or what they are for.
+
+pub(crate) mod addr;
+pub(crate) mod named;
+pub(crate) mod quantity;
+
+/// Why a literal cannot be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Fault {
+    pub code: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+}
+
+impl Fault {
+    pub fn new(code: &'static str, message: impl Into<String>) -> Fault {
+        Fault { code, message: message.into(), help: None }
+    }
+
+    pub fn help(mut self, cure: impl Into<String>) -> Fault {
+        self.help = Some(cure.into());
+        self
+    }
+}
