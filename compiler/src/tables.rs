@@ -246,3 +246,6 @@ pub(crate) fn op_name(op: u32) -> &'static str {
         _ => "unknown op",
     }
 }
+
+#[cfg(test)]
+mod tests;
