@@ -16,6 +16,7 @@ pub mod agent;
 pub mod apply;
 pub mod error;
 pub mod ethtool;
+pub mod footprint;
 pub mod instance;
 pub mod lab;
 pub mod net;

@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod files;
 mod findings;
+mod policy_file;
 mod privileges;
 mod table;
 

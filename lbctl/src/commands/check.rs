@@ -1,19 +1,25 @@
 //! Owns `lbctl check`.
 
-#[allow(unused_imports)]
-use crate::args::{Format, InstanceArgs};
-use crate::console::{Console, Failure, Outcome};
+use std::io::Write;
+use std::path::PathBuf;
+
+use policy_lang::policy::Policy;
+use serde_json::json;
+
+use crate::args::Format;
+use crate::console::{Console, Exit, Outcome};
+use crate::{findings, policy_file};
 
 #[derive(clap::Args, Debug)]
 #[command(about = "Find mistakes in a policy: names, types, what can never be reached", after_help = EXAMPLES)]
 pub struct Args {
     /// The policy; - reads standard input.
     #[arg(value_name = "FILE")]
-    pub file: std::path::PathBuf,
+    pub file: PathBuf,
     /// How findings are shown.
     #[arg(long, value_enum, default_value_t = Format::Human)]
     pub format: Format,
-    /// Treat this warning (code or name) as an error; may be repeated.
+    /// Make this warning (by code or name) an error; may be repeated.
     #[arg(long, value_name = "CODE")]
     pub deny: Vec<String>,
 }
@@ -22,8 +28,46 @@ const EXAMPLES: &str = "\
 Examples:
   lbctl check policy.lbp
   lbctl check policy.lbp --deny implicit-exit
-  lbctl check - --format short < policy.lbp";
+  lbctl check - --format short < policy.lbp
 
-pub fn run(_args: &Args, _console: &mut Console) -> Outcome {
-    Err(Failure::new("check is not in this build yet"))
+Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be read.";
+
+pub fn run(args: &Args, console: &mut Console) -> Outcome {
+    let file = policy_file::load(&args.file, &args.deny)?;
+    let errors = findings::errors(&file.findings);
+    file.tell(console, args.format);
+    if args.format == Format::Json {
+        console.json(&json!({
+            "version": 1,
+            "file": file.name,
+            "policy": file.policy.as_ref().map(|policy| &policy.name),
+            "errors": errors,
+            "warnings": file.findings.len() - errors,
+            "findings": findings::json(&file.sources, &file.findings),
+        }))?;
+    } else if let Some(policy) = file.policy.as_ref().filter(|_| errors == 0) {
+        let warnings = match file.findings.len() {
+            0 => String::new(),
+            _ => format!("; {}", findings::tally(&file.findings)),
+        };
+        writeln!(console, "{}: policy {} is well ({}){warnings}", file.name, policy.name, contents(policy))?;
+    }
+    Ok(if errors == 0 { Exit::Well } else { Exit::Findings })
+}
+
+/// `3 trees, 1 pool`: what the policy is made of.
+fn contents(policy: &Policy) -> String {
+    let parts = [
+        (policy.trees.len() + 1, "tree"),
+        (policy.sets.len(), "set"),
+        (policy.vips.len(), "vip"),
+        (policy.limits.len(), "limit"),
+        (policy.trackers.len(), "tracker"),
+        (policy.pools.len(), "pool"),
+        (policy.expects.len(), "expect block"),
+    ];
+    let said = parts.iter().filter(|(count, _)| *count > 0);
+    let said: Vec<String> =
+        said.map(|(count, what)| format!("{count} {what}{}", if *count == 1 { "" } else { "s" })).collect();
+    said.join(", ")
 }

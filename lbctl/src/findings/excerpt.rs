@@ -82,7 +82,7 @@ fn excerpt(group: &[Spot], places: &Places) -> Excerpt {
     let (mut text, mut cut) = (String::new(), false);
     let mut marks: Vec<Mark> = group
         .iter()
-        .map(|spot| Mark { range: usize::MAX..0, primary: spot.primary, label: spot.label.to_owned() })
+        .map(|spot| Mark { range: NOWHERE, primary: spot.primary, label: spot.label.to_owned() })
         .collect();
     for line in first..end {
         let whole = places.line_range(file, line);
@@ -109,6 +109,9 @@ fn excerpt(group: &[Spot], places: &Places) -> Excerpt {
     let place = places.place(file, group.first().map_or(0, |spot| spot.bytes.start));
     Excerpt { file, first_line: first + 1, text, marks, place, cut }
 }
+
+/// Before the first line of a mark is reached: any place makes it begin earlier and end later.
+const NOWHERE: Range<usize> = Range { start: usize::MAX, end: 0 };
 
 /// The part of a line that is shown: all of it, or what stands around the places in it.
 fn kept(source: &str, whole: Range<usize>, marked: impl Iterator<Item = Range<usize>>) -> Range<usize> {

@@ -1,0 +1,73 @@
+//! Owns the way from a file name to a checked policy and its image, with what was found told on the way.
+//! Never what is right or wrong in a policy.
+
+use std::path::Path;
+
+use lb_abi::bundle::Image;
+use policy_lang::diagnostic::Diagnostic;
+use policy_lang::policy::Policy;
+use policy_lang::source::{Loader, Sources};
+
+use crate::args::Format;
+use crate::console::{Console, Failure};
+use crate::files;
+use crate::findings;
+
+/// A policy file after reading, checking and compiling.
+pub struct PolicyFile {
+    /// As shown in messages.
+    pub name: String,
+    pub sources: Sources,
+    /// Of the language and, for a policy without errors, of the compiler; judged by `--deny`.
+    pub findings: Vec<Diagnostic>,
+    /// None if the language found errors.
+    pub policy: Option<Policy>,
+    /// None if there are errors.
+    pub image: Option<Image>,
+}
+
+/// Reads, checks and compiles; what is found is not told yet.
+pub fn load(path: &Path, deny: &[String]) -> Result<PolicyFile, Failure> {
+    // First, so that a mistyped `--deny` is told before a long check.
+    findings::judge(Vec::new(), deny)?;
+    let files::Policy { name, text, directory } = files::read_policy(path)?;
+    examine(name, text, &directory, deny)
+}
+
+/// As `load`, for a text that is at hand.
+pub fn examine(
+    name: String,
+    text: String,
+    loader: &dyn Loader,
+    deny: &[String],
+) -> Result<PolicyFile, Failure> {
+    let checked = policy_lang::check(&name, text, loader);
+    let mut found = checked.diagnostics;
+    let compiled = checked.policy.as_ref().map(|policy| compiler::compile(policy, &checked.sources));
+    let image = compiled.and_then(|result| result.map_err(|refused| found.extend(refused)).ok());
+    let findings = findings::judge(found, deny)?;
+    let image = image.filter(|_| findings::errors(&findings) == 0);
+    Ok(PolicyFile { name, sources: checked.sources, findings, policy: checked.policy, image })
+}
+
+impl PolicyFile {
+    /// For verbs that go on with the image: tells what was found on standard error, and gives nothing where there
+    /// are errors.
+    pub fn compiled(mut self, console: &mut Console) -> Option<(Policy, Image)> {
+        self.tell(console, Format::Human);
+        Some((self.policy.take()?, self.image.take()?))
+    }
+
+    /// The findings on standard error, and how many there are; nothing for `Format::Json`.
+    pub fn tell(&self, console: &mut Console, format: Format) {
+        let text = match format {
+            Format::Human => findings::human(&self.sources, &self.findings, console.err_colours()),
+            Format::Short => findings::short(&self.sources, &self.findings),
+            Format::Json => return,
+        };
+        console.say(&text);
+        if findings::errors(&self.findings) > 0 {
+            console.say(&format!("{}: {}\n", self.name, findings::tally(&self.findings)));
+        }
+    }
+}
