@@ -9,5 +9,6 @@ pub mod differential;
 pub mod frame;
 pub mod policy_text;
 pub mod probes;
+pub mod sockets;
 pub mod traffic;
 pub mod vocabulary;
