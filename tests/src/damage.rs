@@ -9,7 +9,8 @@ pub fn damage(rng: &mut Rng, frame: &mut Vec<u8>) {
     for _ in 0..rng.u32(1..3) {
         once(rng, frame);
     }
-    frame.truncate(1600);
+    // What is larger than the way out's MTU is not for these tests.
+    frame.truncate(1514);
     if frame.len() < 14 {
         frame.resize(14, 0);
     }

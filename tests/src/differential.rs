@@ -1,8 +1,10 @@
 //! Owns the comparison of everything that implements `docs/packet-path.md`: the reference evaluator, the walker of the
 //! compiled tables and the loaded program. Never a second opinion of its own: the evaluator is right.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use lb_abi::bundle::TallyKind;
 use lb_abi::maps::{Flow, FlowKey, NextHop};
 use lb_abi::reason::{REASON_COUNT, REASONS};
 
@@ -24,6 +26,9 @@ pub struct Count {
     pub bytes: u64,
 }
 
+/// What was counted under kind, label and, for arms, line; nothing that is 0. An `every`'s label is without its form.
+pub type Tallies = BTreeMap<(TallyKind, String, u32), Count>;
+
 /// The flow tables in the order new, answered, proven, each in order of keys and without next hops.
 pub type Flows = [Vec<(FlowKey, Flow)>; 3];
 
@@ -33,8 +38,8 @@ pub struct Played {
     /// One for each frame of the case.
     pub seen: Vec<Seen>,
     pub reasons: [u64; REASON_COUNT],
-    /// By index of `Image::tallies`; nothing from who does not count.
-    pub tallies: Option<Vec<Count>>,
+    /// Nothing from who does not count.
+    pub tallies: Option<Tallies>,
     pub flows: Flows,
 }
 
@@ -69,7 +74,9 @@ pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergen
     if let (Some(wanted), Some(got)) = (&right.tallies, &other.tallies)
         && wanted != got
     {
-        return Err(Divergence(format!("tallies: wanted {wanted:?}, {who} counts {got:?}")));
+        let missing: Vec<_> = wanted.iter().filter(|(name, count)| got.get(*name) != Some(count)).collect();
+        let more: Vec<_> = got.iter().filter(|(name, count)| wanted.get(*name) != Some(count)).collect();
+        return Err(Divergence(format!("tallies: wanted {missing:?}, {who} counts {more:?}")));
     }
     for (table, (wanted, got)) in
         ["new", "answered", "proven"].iter().zip(right.flows.iter().zip(&other.flows))

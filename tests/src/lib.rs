@@ -7,6 +7,8 @@ pub mod case;
 pub mod damage;
 pub mod differential;
 pub mod frame;
+pub mod kernel;
+pub mod oracle;
 pub mod policy_text;
 pub mod probes;
 pub mod sockets;

@@ -53,7 +53,7 @@ impl Traffic {
         Traffic { rng: Rng::with_seed(seed), words, flows: Vec::new(), clock: START, waiting: None }
     }
 
-    pub fn next(&mut self) -> Step {
+    pub fn next_step(&mut self) -> Step {
         self.waiting = None;
         if self.rng.u32(0..12) == 0 {
             return self.wait();

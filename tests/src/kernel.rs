@@ -1,0 +1,109 @@
+//! Owns running cases through the loaded program under `BPF_PROG_TEST_RUN`, in a network where every packet has a way
+//! out. Never attaches anything.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ebpf_runtime::lab::{Arms, Lab, Plan};
+use ebpf_runtime::trial::{Action, FlowTable, Trial};
+use lb_abi::bundle::{Image, TallyKind};
+use lb_abi::mode::FEATURE_TEST;
+
+use crate::balancer::must_be_root;
+use crate::case::Case;
+use crate::differential::{Count, Played, Seen, Tallies, in_order};
+use crate::frame::SENDER_MAC;
+use crate::traffic::{START, Step};
+
+/// A namespace whose one device has default routes of both families to a neighbour it knows.
+#[derive(Debug)]
+pub struct Network {
+    lab: Lab,
+    ifindex: u32,
+}
+
+impl Network {
+    /// Builds it. Without root this fails with a message that says so.
+    pub fn new() -> Network {
+        must_be_root();
+        Network::build().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn build() -> Result<Network, ebpf_runtime::lab::Error> {
+        let lab = Lab::build(&Plan {
+            arms: Arms::Two,
+            balancer: Vec::new(),
+            clients: vec![Vec::new()],
+            backends: Vec::new(),
+        })?;
+        let device = &lab.devices[0];
+        let gateways: [(IpAddr, IpAddr); 2] = [
+            (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(169, 254, 9, 9).into()),
+            (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 9, 9).into()),
+        ];
+        for (everything, gateway) in gateways {
+            lab.balancer.route(device, everything, 0, Some(gateway))?;
+            lab.balancer.neighbour(device, gateway, SENDER_MAC)?;
+        }
+        let ifindex = lab.balancer.index(device)?;
+        Ok(Network { lab, ifindex })
+    }
+
+    /// Loads the image and runs the case.
+    pub fn play(&self, case: &Case, image: &Image) -> Result<Played, ebpf_runtime::Error> {
+        let played = self.lab.balancer.run(|| self.played(case, image));
+        played.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn played(&self, case: &Case, image: &Image) -> Result<Played, ebpf_runtime::Error> {
+        let mut trial = Trial::load(image, FEATURE_TEST)?;
+        trial.set_hash_key(case.key);
+        trial.set_seed(case.seed);
+        trial.set_clock(START);
+        let mut seen = Vec::new();
+        for step in &case.steps {
+            match step {
+                Step::Clock(ns) => trial.set_clock(*ns),
+                Step::Frame(frame) => seen.push(self.frame(&mut trial, frame)?),
+            }
+        }
+        let flows = |table| trial.flows(table).map(in_order);
+        Ok(Played {
+            seen,
+            reasons: trial.reasons()?,
+            tallies: Some(named(image, trial.tallies()?.iter().map(|count| (count.packets, count.bytes)))),
+            flows: [flows(FlowTable::New)?, flows(FlowTable::Answered)?, flows(FlowTable::Proven)?],
+        })
+    }
+
+    fn frame(&self, trial: &mut Trial, frame: &[u8]) -> Result<Seen, ebpf_runtime::Error> {
+        let ran = trial.run(frame, self.ifindex)?;
+        Ok(match ran.action {
+            Action::Drop => Seen::Drop,
+            Action::Pass if ran.frame == frame => Seen::Pass,
+            // Every way out of this network is the way in.
+            Action::Pass | Action::Tx => Seen::Sent(ran.frame.into_iter().skip(12).collect()),
+            Action::Aborted | Action::Redirect => panic!("{:?} of {}", ran.action, crate::case::hex(frame)),
+        })
+    }
+}
+
+impl Default for Network {
+    fn default() -> Network {
+        Network::new()
+    }
+}
+
+/// Counts by index of `Image::tallies` under the names that the evaluator knows them by.
+pub fn named(image: &Image, counts: impl Iterator<Item = (u64, u64)>) -> Tallies {
+    let mut tallies: Tallies = BTreeMap::new();
+    for (tally, (packets, bytes)) in image.tallies.iter().zip(counts) {
+        let label = tally.label.replace(" by flow: ", ": ").replace(" at random: ", ": ");
+        let line = if tally.kind == TallyKind::Arm { tally.line } else { 0 };
+        let count: &mut Count = tallies.entry((tally.kind, label, line)).or_default();
+        count.packets += packets;
+        count.bytes += bytes;
+    }
+    tallies.retain(|_, count| *count != Count::default());
+    tallies
+}

@@ -1,0 +1,157 @@
+//! Owns running cases through the reference evaluator, and making them: traffic that looks at what it answers.
+//! Never the compiled tables and never the kernel.
+
+use std::collections::BTreeMap;
+
+use compiler::eval::{Evaluator, Run, State, StepKind, Verdict};
+use lb_abi::bundle::TallyKind;
+use lb_abi::reason::REASON_COUNT;
+use policy_lang::policy::Policy;
+use policy_lang::source::Sources;
+
+use crate::case::Case;
+use crate::differential::{Count, Flows, Played, Seen, Tallies, in_order};
+use crate::traffic::{START, Step, Traffic};
+use crate::vocabulary::Vocabulary;
+
+/// One run of the evaluator over frames and times.
+struct Play<'p> {
+    evaluator: Evaluator<'p>,
+    sources: &'p Sources,
+    state: State,
+    seen: Vec<Seen>,
+    reasons: [u64; REASON_COUNT],
+    tallies: Tallies,
+}
+
+/// A case of `packets` frames of random traffic against the policy, and what the evaluator makes of it.
+pub fn explore(case: &mut Case, policy: &Policy, sources: &Sources, traffic: u64, packets: usize) -> Played {
+    let mut play = Play::new(case, policy, sources);
+    let mut traffic = Traffic::new(traffic, Vocabulary::of(policy));
+    while play.seen.len() < packets {
+        let step = traffic.next_step();
+        let left = play.step(&step);
+        traffic.observe(left.as_deref());
+        case.steps.push(step);
+    }
+    play.finish()
+}
+
+/// What the evaluator makes of a case.
+pub fn play(case: &Case, policy: &Policy, sources: &Sources) -> Played {
+    let mut play = Play::new(case, policy, sources);
+    for step in &case.steps {
+        play.step(step);
+    }
+    play.finish()
+}
+
+/// The evaluator's own account of one frame, for people.
+pub fn explain(case: &Case, policy: &Policy, frame: usize) -> String {
+    let evaluator = Evaluator::new(policy);
+    let mut state = state(case);
+    let mut number = 0;
+    for step in &case.steps {
+        match step {
+            Step::Clock(ns) => state.clock = *ns,
+            Step::Frame(bytes) => {
+                let run = evaluator.run(&mut state, bytes);
+                if number == frame {
+                    let path: Vec<String> =
+                        run.path.iter().map(|step| format!("  {:?} {}", step.kind, step.text)).collect();
+                    return format!("{:?}, counted {:?}\n{}", run.verdict, run.counted, path.join("\n"));
+                }
+                number += 1;
+            }
+        }
+    }
+    String::new()
+}
+
+fn state(case: &Case) -> State {
+    let mut state = State::new(case.key);
+    state.seed = case.seed;
+    state.clock = START;
+    state
+}
+
+impl<'p> Play<'p> {
+    fn new(case: &Case, policy: &'p Policy, sources: &'p Sources) -> Play<'p> {
+        Play {
+            evaluator: Evaluator::new(policy),
+            sources,
+            state: state(case),
+            seen: Vec::new(),
+            reasons: [0; REASON_COUNT],
+            tallies: BTreeMap::new(),
+        }
+    }
+
+    /// The frame as it left.
+    fn step(&mut self, step: &Step) -> Option<Vec<u8>> {
+        match step {
+            Step::Clock(ns) => {
+                self.state.clock = *ns;
+                None
+            }
+            Step::Frame(frame) => {
+                let run = self.evaluator.run(&mut self.state, frame);
+                for reason in &run.counted {
+                    self.reasons[*reason as usize] += 1;
+                }
+                self.tally(&run, frame.len() as u64);
+                self.seen.push(seen(&run));
+                run.frame
+            }
+        }
+    }
+
+    fn tally(&mut self, run: &Run, bytes: u64) {
+        for step in &run.path {
+            let line = step.span.map_or(0, |span| self.sources.place(span).line);
+            let key = match step.kind {
+                StepKind::Arm => (TallyKind::Arm, step.text.clone(), line),
+                StepKind::Else => (TallyKind::Arm, "else".to_owned(), line),
+                StepKind::Turn(turn) => (TallyKind::Way, format!("{}: {turn}", step.text), 0),
+                StepKind::Stage { exit: Some(exit) } => {
+                    (TallyKind::Exit, format!("{} ({exit})", step.text), 0)
+                }
+                StepKind::Stage { exit: None } => match step.text.strip_prefix("count ") {
+                    Some(name) => (TallyKind::Named, name.to_owned(), 0),
+                    None => continue,
+                },
+                _ => continue,
+            };
+            let count: &mut Count = self.tallies.entry(key).or_default();
+            count.packets += 1;
+            count.bytes += bytes;
+        }
+    }
+
+    fn finish(self) -> Played {
+        Played {
+            seen: self.seen,
+            reasons: self.reasons,
+            tallies: Some(self.tallies),
+            flows: flows(&self.state),
+        }
+    }
+}
+
+/// What a run says that can be seen from outside.
+pub fn seen(run: &Run) -> Seen {
+    match run.verdict {
+        Verdict::Drop => Seen::Drop,
+        Verdict::Pass => Seen::Pass,
+        Verdict::Forward | Verdict::Reply => {
+            Seen::Sent(run.frame.iter().flatten().skip(12).copied().collect())
+        }
+        Verdict::NotYet(end) => panic!("a policy that compiles ends in {end:?}"),
+    }
+}
+
+/// The flow tables of a state.
+pub fn flows(state: &State) -> Flows {
+    [&state.flows_new, &state.flows_answered, &state.flows_proven]
+        .map(|table| in_order(table.iter().map(|(key, flow)| (*key, *flow))))
+}
