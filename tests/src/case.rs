@@ -58,11 +58,16 @@ impl Case {
         fs::create_dir_all(dir)?;
         let path = dir.join(name).with_extension("frames");
         fs::write(path.with_extension("lbp"), &self.policy)?;
-        fs::write(&path, self.frames(why))?;
+        fs::write(&path, self.text(why))?;
         Ok(path)
     }
 
-    fn frames(&self, why: &str) -> String {
+    /// How many frames it has.
+    pub fn frames(&self) -> usize {
+        self.steps.iter().filter(|step| matches!(step, Step::Frame(_))).count()
+    }
+
+    fn text(&self, why: &str) -> String {
         let mut text = String::new();
         for line in why.lines() {
             let _ = writeln!(text, "# {line}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use lb_abi::bundle::TallyKind;
+use lb_abi::bundle::{Image, TallyKind};
 use lb_abi::maps::{Flow, FlowKey, NextHop};
 use lb_abi::reason::{REASON_COUNT, REASONS};
 
@@ -38,8 +38,7 @@ pub struct Played {
     /// One for each frame of the case.
     pub seen: Vec<Seen>,
     pub reasons: [u64; REASON_COUNT],
-    /// Nothing from who does not count.
-    pub tallies: Option<Tallies>,
+    pub tallies: Tallies,
     pub flows: Flows,
 }
 
@@ -71,9 +70,8 @@ pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergen
             return Err(Divergence(format!("reason {name:?}: wanted {wanted} packets, {who} counts {got}")));
         }
     }
-    if let (Some(wanted), Some(got)) = (&right.tallies, &other.tallies)
-        && wanted != got
-    {
+    let (wanted, got) = (&right.tallies, &other.tallies);
+    if wanted != got {
         let missing: Vec<_> = wanted.iter().filter(|(name, count)| got.get(*name) != Some(count)).collect();
         let more: Vec<_> = got.iter().filter(|(name, count)| wanted.get(*name) != Some(count)).collect();
         return Err(Divergence(format!("tallies: wanted {missing:?}, {who} counts {more:?}")));
@@ -88,6 +86,20 @@ pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergen
         }
     }
     Ok(())
+}
+
+/// Counts by index of `Image::tallies` under the names that the evaluator knows them by.
+pub fn named(image: &Image, counts: impl Iterator<Item = (u64, u64)>) -> Tallies {
+    let mut tallies: Tallies = BTreeMap::new();
+    for (tally, (packets, bytes)) in image.tallies.iter().zip(counts) {
+        let label = tally.label.replace(" by flow: ", ": ").replace(" at random: ", ": ");
+        let line = if tally.kind == TallyKind::Arm { tally.line } else { 0 };
+        let count: &mut Count = tallies.entry((tally.kind, label, line)).or_default();
+        count.packets += packets;
+        count.bytes += bytes;
+    }
+    tallies.retain(|_, count| *count != Count::default());
+    tallies
 }
 
 /// Entries in order, without what the environment decides.

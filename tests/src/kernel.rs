@@ -1,17 +1,16 @@
 //! Owns running cases through the loaded program under `BPF_PROG_TEST_RUN`, in a network where every packet has a way
 //! out. Never attaches anything.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ebpf_runtime::lab::{Arms, Lab, Plan};
 use ebpf_runtime::trial::{Action, FlowTable, Trial};
-use lb_abi::bundle::{Image, TallyKind};
+use lb_abi::bundle::Image;
 use lb_abi::mode::FEATURE_TEST;
 
 use crate::balancer::must_be_root;
 use crate::case::Case;
-use crate::differential::{Count, Played, Seen, Tallies, in_order};
+use crate::differential::{Played, Seen, in_order, named};
 use crate::frame::SENDER_MAC;
 use crate::traffic::{START, Step};
 
@@ -71,7 +70,7 @@ impl Network {
         Ok(Played {
             seen,
             reasons: trial.reasons()?,
-            tallies: Some(named(image, trial.tallies()?.iter().map(|count| (count.packets, count.bytes)))),
+            tallies: named(image, trial.tallies()?.iter().map(|count| (count.packets, count.bytes))),
             flows: [flows(FlowTable::New)?, flows(FlowTable::Answered)?, flows(FlowTable::Proven)?],
         })
     }
@@ -92,18 +91,4 @@ impl Default for Network {
     fn default() -> Network {
         Network::new()
     }
-}
-
-/// Counts by index of `Image::tallies` under the names that the evaluator knows them by.
-pub fn named(image: &Image, counts: impl Iterator<Item = (u64, u64)>) -> Tallies {
-    let mut tallies: Tallies = BTreeMap::new();
-    for (tally, (packets, bytes)) in image.tallies.iter().zip(counts) {
-        let label = tally.label.replace(" by flow: ", ": ").replace(" at random: ", ": ");
-        let line = if tally.kind == TallyKind::Arm { tally.line } else { 0 };
-        let count: &mut Count = tallies.entry((tally.kind, label, line)).or_default();
-        count.packets += packets;
-        count.bytes += bytes;
-    }
-    tallies.retain(|_, count| *count != Count::default());
-    tallies
 }

@@ -11,6 +11,8 @@ pub mod kernel;
 pub mod oracle;
 pub mod policy_text;
 pub mod probes;
+pub mod shrink;
 pub mod sockets;
 pub mod traffic;
 pub mod vocabulary;
+pub mod walker;

@@ -129,12 +129,7 @@ impl<'p> Play<'p> {
     }
 
     fn finish(self) -> Played {
-        Played {
-            seen: self.seen,
-            reasons: self.reasons,
-            tallies: Some(self.tallies),
-            flows: flows(&self.state),
-        }
+        Played { seen: self.seen, reasons: self.reasons, tallies: self.tallies, flows: flows(&self.state) }
     }
 }
 
