@@ -42,6 +42,17 @@ pub struct Played {
     pub flows: Flows,
 }
 
+impl Played {
+    /// With the backends' identities, which only an image has: the evaluator knows backends by number.
+    pub fn identified(mut self, image: &Image) -> Played {
+        for (_, flow) in self.flows.iter_mut().flatten() {
+            let backend = flow.backend.checked_sub(1).and_then(|number| image.backends.get(number as usize));
+            flow.identity = backend.map_or(0, |backend| backend.identity as u32);
+        }
+        self
+    }
+}
+
 /// Where two implementations part.
 #[derive(Clone, Debug)]
 pub struct Divergence(pub String);
@@ -82,7 +93,7 @@ pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergen
         if wanted != got {
             let missing = wanted.iter().find(|entry| !got.contains(entry));
             let more = got.iter().find(|entry| !wanted.contains(entry));
-            return Err(Divergence(format!("{table} flows: wanted {missing:#x?}, {who} has {more:#x?}")));
+            return Err(Divergence(format!("{table} flows: wanted {missing:x?}, {who} has {more:x?}")));
         }
     }
     Ok(())

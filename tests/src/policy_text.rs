@@ -63,7 +63,7 @@ impl Author {
             for pool in &self.pools[1..] {
                 let _ = write!(members, " or src in {pool}");
             }
-            let _ = writeln!(self.text, "side back when {members}\nside front otherwise\n");
+            let _ = writeln!(self.text, "side servers when {members}\nside clients otherwise\n");
         }
         for number in 0..self.rng.u32(0..3) {
             let chain = self.chain(START, DEPTH);
@@ -76,7 +76,7 @@ impl Author {
         let mut arms = Vec::new();
         if !self.pools.is_empty() {
             let exit = self.maybe_exit("invalid", START);
-            arms.push(format!("from back -> translate back{exit} -> forward"));
+            arms.push(format!("from servers -> translate back{exit} -> forward"));
         }
         for _ in 0..self.rng.u32(1..5) {
             let guard = self.guard(2);
@@ -198,13 +198,13 @@ impl Author {
         let pick = match self.rng.u32(0..6) {
             0 => "random".to_owned(),
             1 => "source".to_owned(),
-            2 => "maglev 1_009 by source".to_owned(),
+            2 => "maglev 1_009 by src".to_owned(),
             3 => "maglev 1_009 by flow".to_owned(),
             _ => "round-robin".to_owned(),
         };
         let source = match self.rng.u32(0..4) {
             0 => String::new(),
-            1 => "; source 10.9.0.1; ports 10000-10003".to_owned(),
+            1 => "; source 10.9.0.1, fd09::1; ports 10000-10003".to_owned(),
             2 => "; source 10.9.0.1, 10.9.0.2, fd09::1; ports 2000-60000".to_owned(),
             _ => "; source 10.9.0.3, fd09::3; ports 40000-40100".to_owned(),
         };

@@ -30,12 +30,14 @@ pub fn play(case: &Case, image: &Image) -> Played {
             }
         }
     }
-    let tallies = (0..image.tallies.len()).map(|tally| {
-        let counters = image.counters.iter().zip(&counters);
-        let of_tally = counters.filter(|(counter, _)| counter.tallies.contains(&(tally as u32)));
-        of_tally.fold((0, 0), |sum, (_, count)| (sum.0 + count.0, sum.1 + count.1))
-    });
-    Played { seen, reasons, tallies: named(image, tallies), flows: oracle::flows(&state) }
+    let mut tallies = vec![(0, 0); image.tallies.len()];
+    for (counter, count) in image.counters.iter().zip(counters) {
+        for tally in &counter.tallies {
+            let sum = &mut tallies[*tally as usize];
+            *sum = (sum.0 + count.0, sum.1 + count.1);
+        }
+    }
+    Played { seen, reasons, tallies: named(image, tallies.into_iter()), flows: oracle::flows(&state) }
 }
 
 /// Each node's counter is bumped on entry.

@@ -25,13 +25,13 @@ pool echoes {{
   backend b2 10.1.0.2, fd01::2
 }}
 
-side back when src in echoes
-side front otherwise
+side servers when src in echoes
+side clients otherwise
 
 policy nat {{ default drop }} =
   match {{
     {more}
-    from back       -> translate back -> forward
+    from servers     -> translate back -> forward
     to echo         -> track flows -> translate echoes -> forward
     udp.dport == 9  -> count discarded -> forward
     else            -> drop
@@ -134,11 +134,11 @@ fn counts_belong_to_arms_and_not_to_places() {
     let _servers = servers(&balancer.lab);
     let mut connections = open(&balancer, 2);
     all_alive(&mut connections, "before");
-    let counted = (balancer.tally("to echo"), balancer.tally("from back"));
+    let counted = (balancer.tally("to echo"), balancer.tally("from servers"));
     assert!(counted.0 >= 6 && counted.1 >= 4, "{counted:?}");
     for policy in &policies() {
         balancer.apply(policy);
-        assert_eq!((balancer.tally("to echo"), balancer.tally("from back")), counted);
+        assert_eq!((balancer.tally("to echo"), balancer.tally("from servers")), counted);
     }
     all_alive(&mut connections, "after");
     assert!(balancer.tally("to echo") > counted.0);

@@ -54,7 +54,8 @@ fn judge(case: &Case, right: &Played, image: &Image, network: &Network) -> Resul
 fn report(case: &Case, seed: u64, network: &Network) -> ! {
     let judged = |case: &Case| {
         let (policy, sources, image) = accept(&case.policy).map_err(Divergence)?;
-        judge(case, &oracle::play(case, &policy, &sources), &image, network)
+        let right = oracle::play(case, &policy, &sources).identified(&image);
+        judge(case, &right, &image, network)
     };
     let small = shrink::shrink(case, |case| judged(case).is_err());
     let why = judged(&small).expect_err("it still diverges").to_string();
@@ -90,7 +91,7 @@ fn random_policies_mean_the_same_everywhere() {
                 // Every other run draws at random, the others take each first choice.
                 let mut case = Case::new(text, seed % 2 * seed);
                 let right =
-                    oracle::explore(&mut case, &policy, &sources, seed, PACKETS_EACH.min(packets - done));
+                    oracle::explore(&mut case, &policy, &sources, seed, PACKETS_EACH.min(packets - done)).identified(&image);
                 done += right.seen.len();
                 if judge(&case, &right, &image, &network).is_err() {
                     report(&case, seed, &network);
@@ -115,7 +116,7 @@ fn every_kept_case_means_the_same_everywhere() {
     let cases = Case::read_all(&replays()).expect("the kept cases");
     for (name, case) in &cases {
         let (policy, sources, image) = accept(&case.policy).unwrap_or_else(|why| panic!("{name}: {why}"));
-        let right = oracle::play(case, &policy, &sources);
+        let right = oracle::play(case, &policy, &sources).identified(&image);
         judge(case, &right, &image, &network).unwrap_or_else(|why| panic!("{name}: {why}"));
     }
     println!("{} cases", cases.len());

@@ -24,12 +24,12 @@ pool echoes {{
   backend b2 10.1.0.2, fd01::2
 }}
 
-side back when src in echoes
-side front otherwise
+side servers when src in echoes
+side clients otherwise
 
 policy nat {{ default drop }} =
   match {{
-    from back -> translate back -> forward
+    from servers -> translate back -> forward
     to echo   -> track flows -> translate echoes -> forward
     else      -> drop
   }}

@@ -142,7 +142,7 @@ pub fn tracker(
     image: &mut Image,
 ) -> Result<u32, Box<Diagnostic>> {
     let ticks =
-        |time: std::time::Duration| u32::try_from(time.as_nanos() >> TICK_SHIFT).unwrap_or(u32::MAX).max(1);
+        |time: std::time::Duration| time.as_nanos().div_ceil(1 << TICK_SHIFT).min((1 << 31) - 1) as u32;
     let mut row = [0; TRACKER_WORDS];
     row[T_ID] = ordinal;
     row[T_IDLE_TCP] = ticks(tracker.idle_tcp);
