@@ -91,7 +91,8 @@ fn random_policies_mean_the_same_everywhere() {
                 // Every other run draws at random, the others take each first choice.
                 let mut case = Case::new(text, seed % 2 * seed);
                 let right =
-                    oracle::explore(&mut case, &policy, &sources, seed, PACKETS_EACH.min(packets - done)).identified(&image);
+                    oracle::explore(&mut case, &policy, &sources, seed, PACKETS_EACH.min(packets - done))
+                        .identified(&image);
                 done += right.seen.len();
                 if judge(&case, &right, &image, &network).is_err() {
                     report(&case, seed, &network);
