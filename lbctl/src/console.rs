@@ -54,6 +54,7 @@ pub type Outcome = Result<Exit, Failure>;
 pub struct Console {
     out: BufWriter<io::Stdout>,
     closed: bool,
+    out_colours: bool,
     err_colours: bool,
 }
 
@@ -65,8 +66,14 @@ impl Console {
         Console {
             out: BufWriter::with_capacity(1 << 16, io::stdout()),
             closed: false,
+            out_colours: wanted && io::stdout().is_terminal(),
             err_colours: wanted && io::stderr().is_terminal(),
         }
+    }
+
+    /// Whether standard output shows colours.
+    pub fn colours(&self) -> bool {
+        self.out_colours
     }
 
     /// Whether standard error shows colours.

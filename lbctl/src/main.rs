@@ -6,6 +6,7 @@ mod agent_process;
 mod args;
 mod commands;
 mod console;
+mod doctor;
 mod files;
 mod findings;
 mod policy_file;
