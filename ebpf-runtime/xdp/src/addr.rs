@@ -29,8 +29,24 @@ pub fn write(addr: &mut Addr, value: Words) {
     }
 }
 
-/// The IPv4 address (host order) in the last four bytes.
+/// Whether it is in ::ffff:0:0/96.
 #[inline(always)]
-pub fn v4(addr: &Addr) -> u32 {
-    u64::from_be(read(addr)[1]) as u32
+pub fn is_mapped(addr: &Addr) -> bool {
+    let [high, low] = read(addr);
+    high == 0 && low as u32 == 0xffff_0000
+}
+
+/// The first `prefix` bits, the rest 0.
+#[inline(always)]
+pub fn masked(addr: Words, prefix: u32) -> Words {
+    let mask = |bits: u32| if bits >= 64 { u64::MAX } else { !(u64::MAX >> bits) };
+    let low = if prefix > 64 { prefix - 64 } else { 0 };
+    [addr[0] & mask(prefix).to_be(), addr[1] & mask(low).to_be()]
+}
+
+/// As four words in memory order.
+#[inline(always)]
+pub fn words32(addr: &Addr) -> [u32; 4] {
+    let [high, low] = read(addr);
+    [high as u32, (high >> 32) as u32, low as u32, (low >> 32) as u32]
 }

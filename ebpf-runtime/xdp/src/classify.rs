@@ -5,7 +5,7 @@ use lb_abi::{
         ALL_FIELDS, ENTRY_LEAF, ENTRY_OFFSET, ENTRY_PACKED8, ENTRY_PACKED16, ENTRY_TAG, Field, H_DST6,
         H_FIELD, H_SRC6, R_DEFAULT, R_FACTOR, R_MASK, R_PAIRS, ROW_OFFSET, ROW_SPARSE,
     },
-    maps::Addr,
+    maps::{Addr, Flow},
     mode::{FEATURE_DST4, FEATURE_DST6, FEATURE_SRC4, FEATURE_SRC6},
 };
 
@@ -15,10 +15,10 @@ use crate::{
     packet::Packet,
 };
 
-/// Walks a decision table: the next node for the fields in `mask`, from the row at `root`. `flow` gives the value of
-/// `Field::Flow`, asked only if the table looks at it.
+/// Walks a decision table: the next node for the fields in `mask`, from the row at `root`. `flow` is the packet's live
+/// flow or null, which must have been asked for if the table looks at it.
 #[inline(always)]
-pub fn decide(image: &Image, p: &Packet, mask: u32, root: u32, flow: impl FnOnce() -> u32) -> u32 {
+pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32, flow: *mut Flow) -> u32 {
     let mask = mask & fields();
     let mut row = root;
     if mask & Field::Src.bit() != 0 {
@@ -36,7 +36,9 @@ pub fn decide(image: &Image, p: &Packet, mask: u32, root: u32, flow: impl FnOnce
         }
     }
     if fields() & Field::Flow.bit() != 0 && mask & Field::Flow.bit() != 0 {
-        row = next(image, row, class(image, Field::Flow, flow()));
+        // SAFETY: the packet's live flow, or null.
+        let value = unsafe { flow.as_ref() }.map_or(0, |flow| 1 + flow.tracker as u32);
+        row = next(image, row, class(image, Field::Flow, value));
     }
     row
 }
@@ -70,25 +72,45 @@ fn class(image: &Image, field: Field, value: u32) -> u32 {
 }
 
 #[inline(always)]
-fn src(image: &Image, p: &Packet) -> u32 {
+fn src(image: &Image, p: &mut Packet) -> u32 {
     if p.v6 == 0 {
         let root = image.word(H_FIELD as u32 + Field::Src as u32);
         if feature(FEATURE_SRC4) { address::<12, 4>(image, &p.key.src, root) } else { leaf(root) }
     } else {
         let root = image.word(H_SRC6 as u32);
-        if feature(FEATURE_SRC6) { address::<0, 16>(image, &p.key.src, root) } else { leaf(root) }
+        if feature(FEATURE_SRC6) { src6(p, root) } else { leaf(root) }
     }
 }
 
 #[inline(always)]
-fn dst(image: &Image, p: &Packet) -> u32 {
+fn dst(image: &Image, p: &mut Packet) -> u32 {
     if p.v6 == 0 {
         let root = image.word(H_FIELD as u32 + Field::Dst as u32);
         if feature(FEATURE_DST4) { address::<12, 4>(image, &p.key.dst, root) } else { leaf(root) }
     } else {
         let root = image.word(H_DST6 as u32);
-        if feature(FEATURE_DST6) { address::<0, 16>(image, &p.key.dst, root) } else { leaf(root) }
+        if feature(FEATURE_DST6) { dst6(p, root) } else { leaf(root) }
     }
+}
+
+// Functions of their own, so that the verifier walks their levels once and not once a node.
+
+/// Class of an IPv6 source.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn src6(p: *mut Packet, root: u32) -> u32 {
+    // SAFETY: the caller's packet; the verifier checks that it is not null.
+    let Some(p) = (unsafe { p.as_mut() }) else { return 0 };
+    Image::of(p).map_or(0, |image| address::<0, 16>(&image, &p.key.src, root))
+}
+
+/// Class of an IPv6 destination.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn dst6(p: *mut Packet, root: u32) -> u32 {
+    // SAFETY: as above.
+    let Some(p) = (unsafe { p.as_mut() }) else { return 0 };
+    Image::of(p).map_or(0, |image| address::<0, 16>(&image, &p.key.dst, root))
 }
 
 #[inline(always)]

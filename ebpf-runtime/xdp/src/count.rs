@@ -1,6 +1,6 @@
 //! Owns the counters of the policy and of the reasons, per CPU and written in place. Never a verdict.
 
-use lb_abi::reason::{REASON_COUNT, Reason};
+use lb_abi::reason::REASON_COUNT;
 
 use crate::{
     frame::key,
@@ -21,9 +21,10 @@ pub fn node(counter: u32, bytes: u32) {
     }
 }
 
+/// One more packet for the reason with this number.
 #[inline(always)]
-pub fn reason(reason: Reason) {
-    if let Some(count) = REASONS.get_ptr_mut(key(reason as u32 % REASON_COUNT as u32)) {
+pub fn reason(reason: u32) {
+    if let Some(count) = REASONS.get_ptr_mut(key(reason % REASON_COUNT as u32)) {
         // SAFETY: as above.
         unsafe { *count += 1 };
     }

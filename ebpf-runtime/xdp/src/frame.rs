@@ -76,4 +76,54 @@ impl Bytes {
         // SAFETY: as above.
         unsafe { ((self.start + offset) as *const u64).read_unaligned() }
     }
+
+    /// Two bytes as they are.
+    #[inline(always)]
+    pub fn raw16(&self, offset: usize) -> u16 {
+        // SAFETY: as above.
+        unsafe { ((self.start + offset) as *const u16).read_unaligned() }
+    }
+
+    /// Four bytes as they are.
+    #[inline(always)]
+    pub fn raw32(&self, offset: usize) -> u32 {
+        // SAFETY: as above.
+        unsafe { ((self.start + offset) as *const u32).read_unaligned() }
+    }
+
+    #[inline(always)]
+    pub fn put8(&self, offset: usize, value: u8) {
+        // SAFETY: as above; the frame is this run's alone.
+        unsafe { *((self.start + offset) as *mut u8) = value }
+    }
+
+    #[inline(always)]
+    pub fn put16(&self, offset: usize, value: u16) {
+        // SAFETY: as for `put8`.
+        unsafe { ((self.start + offset) as *mut u16).write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    pub fn put32(&self, offset: usize, value: u32) {
+        // SAFETY: as for `put8`.
+        unsafe { ((self.start + offset) as *mut u32).write_unaligned(value) }
+    }
+
+    #[inline(always)]
+    pub fn put64(&self, offset: usize, value: u64) {
+        // SAFETY: as for `put8`.
+        unsafe { ((self.start + offset) as *mut u64).write_unaligned(value) }
+    }
+
+    /// An Ethernet address as it lies there, in two pieces: six bytes at once would become a call of `memmove`.
+    #[inline(always)]
+    pub fn mac(&self, offset: usize) -> (u32, u16) {
+        (self.raw32(offset), self.raw16(offset + 4))
+    }
+
+    #[inline(always)]
+    pub fn put_mac(&self, offset: usize, mac: (u32, u16)) {
+        self.put32(offset, mac.0);
+        self.put16(offset + 4, mac.1);
+    }
 }

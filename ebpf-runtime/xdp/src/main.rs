@@ -5,14 +5,31 @@
 #![feature(asm_experimental_arch)]
 
 mod addr;
+mod atomic;
+mod bench;
 mod classify;
+mod clock;
+mod commit;
 mod count;
+mod every;
+mod flow;
+mod forward;
 mod frame;
 mod image;
+mod limit;
 mod maps;
+mod martian;
 mod packet;
 mod parse;
 mod parse6;
+mod plan;
+mod reply;
+mod rewrite;
+mod start;
+mod track;
+mod translate;
+
+use core::ptr::null_mut;
 
 use aya_ebpf::{
     bindings::xdp_action::{XDP_DROP, XDP_PASS},
@@ -21,13 +38,24 @@ use aya_ebpf::{
 };
 use lb_abi::{
     image::{
-        BEFORE_MATCH, BEFORE_PASS, END_DROP, END_PASS, FRAG_NONE, Field, H_ENTRY, H_FRAGMENTS, H_NEIGHBOURS,
-        H_OTHER, H_UNPARSED, MAX_STEPS, N_COUNTER, N_OP, N_P0, N_P1, OP_DECIDE, OP_END,
+        BEFORE_MATCH, BEFORE_PASS, END_DROP, END_FORWARD, END_PASS, END_REPLY_ECHO, FRAG_NONE, Field,
+        H_ENTRY, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED, L_UNIT, LIMIT_CONNS, MAX_STEPS, N_COUNTER,
+        N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0, N_P1, N_P2, OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT, OP_TRACK,
+        OP_TRANSLATE, OP_TRANSLATE_BACK,
     },
+    maps::Flow,
+    mode::{FEATURE_BENCH, FEATURE_BENCH_FLOOR, FEATURE_FORWARD, FEATURE_REPLY},
     reason::Reason,
 };
 
-use crate::{frame::Frame, frame::key, image::Image, maps::CONTROL, maps::op_occurs, packet::Packet};
+use crate::{
+    frame::Frame,
+    image::Image,
+    maps::{feature, fields, op_occurs},
+    packet::Packet,
+    parse::TCP,
+    plan::{EXIT_A, EXIT_B, NEXT, dropped},
+};
 
 #[xdp]
 pub fn lbctl(ctx: XdpContext) -> u32 {
@@ -40,66 +68,109 @@ pub fn lbctl(ctx: XdpContext) -> u32 {
     }
 }
 
-/// `Err` is a drop outside of the policy's own, counted by its reason.
+/// `Err` is a drop outside of the policy's own, with the number of its reason.
 #[inline(always)]
-fn way(ctx: &XdpContext) -> Result<u32, Reason> {
-    let control = CONTROL.get_ptr(key(0)).ok_or(Reason::NoImage)?;
-    // SAFETY: a value of an array map lives as long as the map; the runtime's store to `current` is one word.
-    let half = unsafe { core::ptr::read_volatile(&raw const (*control).current) } & 1;
-    let image = Image::open(half).ok_or(Reason::NoImage)?;
-    // SAFETY: this CPU's packet, in the hands of this run alone.
-    let p = unsafe { &mut *Packet::scratch().ok_or(Reason::NoImage)? };
-    p.half = half;
+fn way(ctx: &XdpContext) -> Result<u32, u32> {
+    const NO_IMAGE: u32 = Reason::NoImage as u32;
     let frame = Frame::new(ctx.ctx);
+    // SAFETY: this CPU's packet, in the hands of this run alone.
+    let p = unsafe { &mut *Packet::scratch().ok_or(NO_IMAGE)? };
+    if feature(FEATURE_BENCH) {
+        bench::next_template(&frame, p);
+        if feature(FEATURE_BENCH_FLOOR) {
+            return Ok(XDP_PASS);
+        }
+    }
+    let control = clock::control().ok_or(NO_IMAGE)?;
+    // SAFETY: a value of an array map lives as long as the map; the runtime's store to `current` is one word.
+    p.half = unsafe { core::ptr::read_volatile(&raw const (*control).current) };
+    let image = Image::open(p.half).ok_or(NO_IMAGE)?;
     if let Err(reason) = parse::parse(&frame, p) {
         return before_tree(&image, reason);
     }
-    if p.get(Field::Frag) != FRAG_NONE && image.word(H_FRAGMENTS as u32) != BEFORE_MATCH {
-        return before_tree(&image, Reason::Fragment);
+    if p.get(Field::Frag) != FRAG_NONE {
+        if image.word(H_FRAGMENTS as u32) != BEFORE_MATCH {
+            return before_tree(&image, Reason::Fragment);
+        }
+        count::reason(Reason::Fragment as u32);
     }
-    walk(&image, p)
+    let (end, flow) = walk(&image, p)?;
+    match end {
+        END_DROP => Ok(XDP_DROP),
+        END_PASS => Ok(XDP_PASS),
+        END_FORWARD if feature(FEATURE_FORWARD) => forward::forward(ctx.ctx, p, flow),
+        END_REPLY_ECHO if feature(FEATURE_REPLY) => reply::echo(ctx.ctx, p),
+        _ => Err(Reason::BadImage as u32),
+    }
 }
 
 /// What never enters the tree gets the policy's setting for its kind, and is counted whichever it is.
 #[inline(always)]
-fn before_tree(image: &Image, reason: Reason) -> Result<u32, Reason> {
+fn before_tree(image: &Image, reason: Reason) -> Result<u32, u32> {
     let setting = match reason {
         Reason::Neighbour => H_NEIGHBOURS,
         Reason::OtherEthertype => H_OTHER,
         Reason::Fragment => H_FRAGMENTS,
-        Reason::Udp6Checksum => return Err(reason),
+        Reason::Udp6Checksum => return Err(reason as u32),
         _ => H_UNPARSED,
     };
     if image.word(setting as u32) != BEFORE_PASS {
-        return Err(reason);
+        return Err(reason as u32);
     }
-    count::reason(reason);
+    count::reason(reason as u32);
     Ok(XDP_PASS)
 }
 
-/// From node to node to the end of the chain.
+/// From node to node to the end of the chain: which end it is, and the packet's live flow if any node asked for it
+/// (else null). The stages only plan.
 #[inline(always)]
-fn walk(image: &Image, p: &mut Packet) -> Result<u32, Reason> {
+fn walk(image: &Image, p: &mut Packet) -> Result<(u32, *mut Flow), u32> {
+    let mut flow = null_mut();
     let mut node = image.word(H_ENTRY as u32);
     for _ in 0..MAX_STEPS {
         count::node(image.node(node, N_COUNTER), p.frame_len);
-        match image.node(node, N_OP) {
-            OP_DECIDE if op_occurs(OP_DECIDE) => {
-                node = classify::decide(image, p, image.node(node, N_P0), image.node(node, N_P1), || 0);
-            }
-            OP_END => return end(p, image.node(node, N_P0)),
-            _ => return Err(Reason::BadImage),
+        let (op, p0) = (image.node(node, N_OP), image.node(node, N_P0));
+        if p.looked_up == 0 && asks_for_flow(image, p, op, p0) {
+            flow = flow::lookup(p);
         }
+        let way = match op {
+            OP_DECIDE if op_occurs(OP_DECIDE) => {
+                node = classify::decide(image, p, p0, image.node(node, N_P1), flow);
+                continue;
+            }
+            OP_LIMIT if op_occurs(OP_LIMIT) => limit::limit(p, p0, !flow.is_null() as u32),
+            OP_EVERY if op_occurs(OP_EVERY) => {
+                let way = every::every(p, p0, image.node(node, N_P1), image.node(node, N_P2));
+                node = image.word(image.node(node, N_NEXT).wrapping_add(way));
+                continue;
+            }
+            OP_TRACK if op_occurs(OP_TRACK) => track::track(p, flow, p0),
+            OP_TRANSLATE if op_occurs(OP_TRANSLATE) => translate::translate(p, flow, p0),
+            OP_TRANSLATE_BACK if op_occurs(OP_TRANSLATE_BACK) => translate::translate_back(p, flow),
+            OP_END => return Ok((p0, flow)),
+            _ => return Err(Reason::BadImage as u32),
+        };
+        node = match way {
+            NEXT => image.node(node, N_NEXT),
+            EXIT_A => image.node(node, N_EXIT_A),
+            EXIT_B => image.node(node, N_EXIT_B),
+            _ => return Err(dropped(way).unwrap_or(Reason::BadImage as u32)),
+        };
     }
-    Err(Reason::Steps)
+    Err(Reason::Steps as u32)
 }
 
+/// Whether the node can't do without the packet's flow.
 #[inline(always)]
-fn end(_p: &mut Packet, end: u32) -> Result<u32, Reason> {
-    match end {
-        END_DROP => Ok(XDP_DROP),
-        END_PASS => Ok(XDP_PASS),
-        _ => Err(Reason::BadImage),
+fn asks_for_flow(image: &Image, p: &Packet, op: u32, p0: u32) -> bool {
+    match op {
+        OP_DECIDE => fields() & p0 & Field::Flow.bit() != 0,
+        OP_LIMIT if op_occurs(OP_LIMIT) => {
+            p.proto != TCP && image.word(p0.wrapping_add(L_UNIT as u32)) == LIMIT_CONNS
+        }
+        OP_TRACK => op_occurs(OP_TRACK),
+        OP_TRANSLATE_BACK => op_occurs(OP_TRANSLATE_BACK),
+        _ => false,
     }
 }
 

@@ -3,10 +3,10 @@
 
 use lb_abi::{
     image::{FRAG_NONE, Field},
-    maps::FlowKey,
+    maps::{Flow, FlowKey, NextHop},
 };
 
-use crate::maps::PACKET;
+use crate::{maps::PACKET, plan::Plan};
 
 /// Lives in a per-CPU map, not on the stack: the verifier tracks no value in it, so that all ways of parsing are one
 /// state for what follows. The price is that bounds of what is read back must be stated anew.
@@ -31,10 +31,51 @@ pub struct Packet {
     pub field: [u32; 16],
     /// Which half of the image this packet follows.
     pub half: u32,
-    /// 1 once the flow tables have been asked.
+    /// 1 once the flow tables have been asked; then 1 if anything stands under the packet's own key, live or not, and
+    /// the table in which its live flow stands.
     pub looked_up: u32,
+    pub stale: u32,
+    pub table: u32,
+    /// 1 if anything stands under the reply's key.
+    pub reply_stale: u32,
     /// Coarse monotonic time, ns; 0 until asked for.
     pub now: u64,
+    pub plan: Plan,
+    /// Room for keys and an entry in the making: a stack has but 512 bytes.
+    pub other: FlowKey,
+    pub third: FlowKey,
+    pub entry: Flow,
+    /// Next template of a bench; outlives the packet.
+    pub template: u32,
+}
+
+/// Protocol and padding of a key in one word: three bytes alone would become a call of `memset`.
+#[inline(always)]
+pub fn set_proto(key: &mut FlowKey, proto: u32) {
+    const _: () = assert!(core::mem::offset_of!(FlowKey, pad) == core::mem::offset_of!(FlowKey, proto) + 1);
+    // SAFETY: `proto` and `pad` are four bytes.
+    unsafe { (&raw mut key.proto).cast::<u32>().write_unaligned(proto & 0xff) }
+}
+
+/// FINs and padding of an entry, likewise.
+#[inline(always)]
+pub fn set_fins(flow: &mut Flow, fins: u32) {
+    const _: () = assert!(core::mem::offset_of!(Flow, pad) == core::mem::offset_of!(Flow, fins) + 1);
+    // SAFETY: `fins` and `pad` are four bytes.
+    unsafe { (&raw mut flow.fins).cast::<u32>().write_unaligned(fins & 0xff) }
+}
+
+/// No next hop known.
+pub const NO_HOP: NextHop = NextHop { ifindex: 0, dmac: [0; 6], smac: [0; 6] };
+
+/// A next hop, word by word.
+#[inline(always)]
+pub fn set_hop(to: &mut NextHop, from: &NextHop) {
+    let (to, from) = (core::ptr::from_mut(to).cast::<u32>(), core::ptr::from_ref(from).cast::<u32>());
+    for n in 0..4 {
+        // SAFETY: both are four aligned words long. Volatile, or zeros would become a call of `memset`.
+        unsafe { to.add(n).write_volatile(*from.add(n)) };
+    }
 }
 
 impl Packet {
@@ -60,6 +101,7 @@ impl Packet {
         self.frame_len = frame_len;
         self.looked_up = 0;
         self.now = 0;
+        self.plan.reset();
         for field in
             [Field::Dport, Field::Sport, Field::TcpFlags, Field::IcmpType, Field::IcmpCode, Field::Vlan]
         {
@@ -68,6 +110,5 @@ impl Packet {
         self.set(Field::Frag, FRAG_NONE);
         self.key.sport = 0;
         self.key.dport = 0;
-        self.key.pad = [0; 3];
     }
 }

@@ -6,7 +6,12 @@ use lb_abi::{
     reason::Reason,
 };
 
-use crate::{addr, frame::Frame, packet::Packet, parse6};
+use crate::{
+    addr,
+    frame::Frame,
+    packet::{Packet, set_proto},
+    parse6,
+};
 
 const ETHERNET: u32 = 14;
 const ETHERTYPE_IPV4: u32 = 0x0800;
@@ -19,9 +24,9 @@ pub const UDP: u32 = 17;
 pub const ICMPV6: u32 = 58;
 
 const ICMP_ECHO_REPLY: u32 = 0;
-const ICMP_ECHO_REQUEST: u32 = 8;
-const ICMPV6_ECHO_REQUEST: u32 = 128;
-const ICMPV6_ECHO_REPLY: u32 = 129;
+pub const ICMP_ECHO_REQUEST: u32 = 8;
+pub const ICMPV6_ECHO_REQUEST: u32 = 128;
+pub const ICMPV6_ECHO_REPLY: u32 = 129;
 
 #[inline(always)]
 fn is_vlan(ethertype: u32) -> bool {
@@ -84,7 +89,7 @@ fn ipv4(frame: &Frame, p: &mut Packet, l3: u32) -> Result<(), Reason> {
     };
     p.v6 = 0;
     p.proto = ip.u8(9);
-    p.key.proto = p.proto as u8;
+    set_proto(&mut p.key, p.proto);
     p.l4 = l3 + header;
     p.end = l3 + total;
     p.set(Field::Proto, p.proto);

@@ -5,7 +5,11 @@ use lb_abi::{
     reason::Reason,
 };
 
-use crate::{addr, frame::Frame, packet::Packet};
+use crate::{
+    addr,
+    frame::Frame,
+    packet::{Packet, set_proto},
+};
 
 const HEADER: u32 = 40;
 const HOP_BY_HOP: u32 = 0;
@@ -37,9 +41,12 @@ pub fn ipv6(frame: &Frame, p: &mut Packet, l3: u32) -> Result<(), Reason> {
     p.set(Field::Dscp, (ip.u16(0) >> 6) & 0x3f);
     addr::write(&mut p.key.src, [ip.raw64(8), ip.raw64(16)]);
     addr::write(&mut p.key.dst, [ip.raw64(24), ip.raw64(32)]);
+    if addr::is_mapped(&p.key.src) || addr::is_mapped(&p.key.dst) {
+        return Err(Reason::MappedAddress);
+    }
     let (proto, l4) = chain(frame, p, ip.u8(6), l3 + HEADER)?;
     p.proto = proto;
-    p.key.proto = proto as u8;
+    set_proto(&mut p.key, proto);
     p.l4 = l4;
     p.set(Field::Proto, proto);
     Ok(())

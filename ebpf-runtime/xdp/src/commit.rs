@@ -1,0 +1,172 @@
+//! Owns the writing of what the stages planned for a known flow into its table. Never the packet's bytes.
+
+use aya_ebpf::bindings::BPF_ANY;
+use lb_abi::{
+    image::{FLAG_ACK, FLAG_RST, Field},
+    maps::{DIR_ORIGINAL, FLOW_CLOSING, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED, Flow, FlowKey},
+    reason::Reason,
+};
+
+use crate::{
+    atomic, clock, count, flow,
+    flow::{TABLE_NEW, TABLE_PROVEN, remove},
+    frame::key,
+    maps::{FLOWS_ANSWERED, FLOWS_PROVEN, TRACKERS},
+    packet::Packet,
+    parse::TCP,
+    plan::{FLOW_KNOWN, FLOW_NONE, LEAVES_NEW, NEXT, drop, dropped},
+    start,
+};
+
+/// Writes the plan. `Err` is the number of the reason for which the packet is dropped after all.
+#[inline(always)]
+pub fn commit(p: &mut Packet, live: *mut Flow) -> Result<(), u32> {
+    if p.plan.flow == FLOW_NONE {
+        return Ok(());
+    }
+    if p.plan.flow == FLOW_KNOWN && p.plan.leaves != LEAVES_NEW {
+        // SAFETY: the packet's live flow; the plan says that there is one.
+        if let Some(flow) = unsafe { live.as_mut() } {
+            known(p, flow);
+        }
+        return Ok(());
+    }
+    match dropped(start::start(p)) {
+        Some(reason) => Err(reason),
+        None => Ok(()),
+    }
+}
+
+/// The usual packet of a known flow changes one or two words of its own entry; everything else is `settle`'s.
+#[inline(always)]
+fn known(p: &mut Packet, flow: &mut Flow) {
+    let tick = clock::tick(p);
+    if flow.last != tick {
+        flow.last = tick;
+    }
+    if p.proto == TCP && p.get(Field::TcpFlags) & (FLAG_ACK | FLAG_RST) == FLAG_ACK && flow.acked != p.ack {
+        flow.acked = p.ack;
+    }
+    let state = p.plan.state;
+    let tracker = &p.plan.tracker;
+    let half_open = if tracker.id == 0 { flow.half_open } else { tracker.half_open };
+    let timeout = if state == FLOW_CLOSING as u32 {
+        half_open
+    } else if tracker.id == 0 {
+        flow.timeout
+    } else if p.proto != TCP {
+        tracker.idle_udp
+    } else if state == FLOW_PROVEN as u32 {
+        tracker.idle_tcp
+    } else {
+        half_open
+    };
+    if state != flow.state as u32
+        || p.plan.fins != flow.fins as u32
+        || p.plan.sets_isn != 0
+        || timeout != flow.timeout
+        || half_open != flow.half_open
+    {
+        settle(p, flow, timeout, half_open);
+    }
+}
+
+/// Writes what both entries of a flow must know, and moves them where they belong now.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn settle(p: *mut Packet, own: *mut Flow, timeout: u32, half_open: u32) -> u32 {
+    // SAFETY: the caller's packet and entry; the verifier checks that they are not null.
+    let (Some(p), Some(own)) = (unsafe { p.as_mut() }, unsafe { own.as_mut() }) else {
+        return drop(Reason::NoImage);
+    };
+    let (was, state) = (own.state as u32, p.plan.state);
+    flow::pair_key(&mut p.other, own, p.proto);
+    let fins = p.plan.fins as u8;
+    own.state = state as u8;
+    own.fins = fins;
+    own.timeout = timeout;
+    own.half_open = half_open;
+    if p.plan.sets_isn != 0 && own.dir == DIR_ORIGINAL {
+        own.isn = p.plan.isn;
+    }
+    // SAFETY: an entry of a flow table, or null.
+    let pair = unsafe { flow::entry(p.table, &p.other).as_mut() };
+    if let Some(pair) = pair
+        && flow::leads_to(pair, &p.key)
+    {
+        pair.state = state as u8;
+        pair.fins = fins;
+        pair.timeout = timeout;
+        pair.half_open = half_open;
+        if p.plan.sets_isn != 0 && pair.dir == DIR_ORIGINAL {
+            pair.isn = p.plan.isn;
+        }
+        copy(&mut p.entry, pair);
+    } else {
+        flow::mirror(p, own);
+    }
+    if p.proto == TCP && was == FLOW_REPLIED as u32 && state == FLOW_PROVEN as u32 {
+        prove(p, own);
+    } else if p.proto != TCP && was == FLOW_NEW as u32 && state == FLOW_REPLIED as u32 {
+        move_pair(p, own, own.tracker);
+    }
+    NEXT
+}
+
+/// Moves the flow to the table that nothing evicts, as one of the tracker that the packet passed, if that has room.
+#[inline(always)]
+fn prove(p: &mut Packet, own: &Flow) {
+    let id = p.plan.tracker.id.wrapping_sub(1);
+    let Some(tracker) = TRACKERS.get_ptr_mut(key(id)) else { return };
+    // SAFETY: an aligned word of an array map.
+    let proven = unsafe { atomic::fetch_add(&raw mut (*tracker).proven, 1) };
+    if proven < p.plan.tracker.max as u64 && move_pair(p, own, id as u16) {
+        count::reason(Reason::Proven as u32);
+        return;
+    }
+    // SAFETY: as above.
+    unsafe { atomic::fetch_add(&raw mut (*tracker).proven, u64::MAX) };
+    count::reason(Reason::ProvenFull as u32);
+}
+
+/// Moves `own` and its pair, which `Packet::entry` holds, from `FLOWS_NEW` to the table of settled flows; `false` if
+/// there is no room, and then they stay. The pair goes first and the old ones last: whoever looks meanwhile finds the
+/// flow in one table or the other.
+#[inline(always)]
+fn move_pair(p: &mut Packet, own: &Flow, tracker: u16) -> bool {
+    let to = flow::settled(p);
+    p.entry.tracker = tracker;
+    if !insert(to, &p.other, &p.entry) {
+        return false;
+    }
+    copy(&mut p.entry, own);
+    p.entry.tracker = tracker;
+    if !insert(to, &p.key, &p.entry) {
+        remove(to, &p.other);
+        return false;
+    }
+    remove(TABLE_NEW, &p.key);
+    remove(TABLE_NEW, &p.other);
+    true
+}
+
+#[inline(always)]
+fn insert(table: u32, key: &FlowKey, flow: &Flow) -> bool {
+    let inserted = if table == TABLE_PROVEN {
+        FLOWS_PROVEN.insert(key, flow, BPF_ANY as u64)
+    } else {
+        FLOWS_ANSWERED.insert(key, flow, BPF_ANY as u64)
+    };
+    inserted.is_ok()
+}
+
+/// Word by word: longer copies become loops over bytes.
+#[inline(always)]
+fn copy(to: &mut Flow, from: &Flow) {
+    const WORDS: usize = size_of::<Flow>() / 4;
+    let (to, from) = (core::ptr::from_mut(to).cast::<u32>(), core::ptr::from_ref(from).cast::<u32>());
+    for n in 0..WORDS {
+        // SAFETY: both are `WORDS` aligned words long. Volatile, so that it stays what it is.
+        unsafe { to.add(n).write_volatile(from.add(n).read_volatile()) };
+    }
+}
