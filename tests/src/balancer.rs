@@ -182,7 +182,7 @@ pub fn eventually(wait: Duration, holds: impl Fn() -> bool) -> bool {
 }
 
 /// The binary of this workspace, built now if it is older than its sources: `cargo test -p lb-tests` alone would not.
-fn lbctl_binary() -> &'static Path {
+pub fn lbctl_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| build().unwrap_or_else(|error| panic!("lbctl could not be built: {error}")))
 }

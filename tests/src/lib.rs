@@ -4,6 +4,7 @@
 
 pub mod balancer;
 pub mod case;
+pub mod cli;
 pub mod damage;
 pub mod differential;
 pub mod frame;

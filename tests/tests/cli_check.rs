@@ -1,0 +1,367 @@
+//! What `lbctl check` says about files of every kind, and how it ends.
+
+use std::fmt::Write;
+use std::os::unix::fs::symlink;
+
+use lb_tests::cli::Desk;
+
+const SOUND: &str = "\
+lbp 1
+set office : net = { 198.51.100.0/24, 2001:db8:100::/48 }
+policy p { default drop } =
+  match {
+    src in office -> pass
+    else          -> drop
+  }
+";
+
+const SLIPS: &str = "\
+lbp 1
+limit calm { per src v4 /32 v6 /64; rate 50 pkt/s; bust 100; max 1_000 }
+policy p { default drop } =
+  match {
+    src in offices -> limit calm (exceed -> drop) -> pass
+    tcp.dport = 80 -> drop
+    else           -> wbe
+  }
+tree web = drop
+";
+
+#[test]
+fn a_sound_policy_is_said_to_be_well() {
+    let desk = Desk::new(&[("p.lbp", SOUND)]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp"]), @r#"
+    exit 0
+    --- out
+    p.lbp: policy p is well (1 tree, 1 set)
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "json"]), @r#"
+    exit 0
+    --- out
+    {
+      "errors": 0,
+      "file": "p.lbp",
+      "findings": [],
+      "policy": "p",
+      "version": 1,
+      "warnings": 0
+    }
+    "#);
+}
+
+#[test]
+fn several_slips_are_told_in_one_run_with_place_reason_and_cure() {
+    let desk = Desk::new(&[("p.lbp", SLIPS)]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp"]), @r#"
+    exit 1
+    --- err
+    error[E0308]: limit `calm` has no `burst`
+     --> p.lbp:2:7
+      |
+    2 | limit calm { per src v4 /32 v6 /64; rate 50 pkt/s; bust 100; max 1_000 }
+      |       ^^^^
+      |
+      = note: the burst says how many may come at once
+      = help: add `burst 100`, in the rate's unit
+
+    error[E0210]: unknown setting `bust` in limit `calm`
+     --> p.lbp:2:52
+      |
+    2 | limit calm { per src v4 /32 v6 /64; rate 50 pkt/s; bust 100; max 1_000 }
+      |                                                    ^^^^
+      |
+      = help: did you mean `burst`?
+
+    error[E0201]: there is no set named `offices`
+     --> p.lbp:5:12
+      |
+    5 |     src in offices -> limit calm (exceed -> drop) -> pass
+      |            ^^^^^^^ unknown name
+      |
+      = help: declare it: `set offices …`
+
+    error[E0109]: `=` does not compare
+     --> p.lbp:6:15
+      |
+    6 |     tcp.dport = 80 -> drop
+      |               ^ `==` compares
+      |
+      = help: write `tcp.dport == 80`
+
+    error[E0211]: `wbe` is neither a stage nor a tree
+     --> p.lbp:7:23
+      |
+    7 |     else           -> wbe
+      |                       ^^^ unknown stage
+      |
+      = help: did you mean `web`?
+
+    p.lbp: 5 errors
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "short"]), @r#"
+    exit 1
+    --- err
+    p.lbp:2:7: error[E0308]: limit `calm` has no `burst`
+    p.lbp:2:52: error[E0210]: unknown setting `bust` in limit `calm`
+    p.lbp:5:12: error[E0201]: there is no set named `offices`
+    p.lbp:6:15: error[E0109]: `=` does not compare
+    p.lbp:7:23: error[E0211]: `wbe` is neither a stage nor a tree
+    p.lbp: 5 errors
+    "#);
+}
+
+#[test]
+fn json_findings_have_places_and_a_version() {
+    let desk = Desk::new(&[("p.lbp", "lbp 1\npolicy p { default drop } = wbe\n")]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "json"]), @r#"
+    exit 1
+    --- out
+    {
+      "errors": 1,
+      "file": "p.lbp",
+      "findings": [
+        {
+          "code": "E0211",
+          "column": 29,
+          "end_column": 32,
+          "end_line": 2,
+          "file": "p.lbp",
+          "help": "there is `ban`, `count`, `drop`, `forward`, `limit`, `log`, `map`, `pass`, `reject`, `reply`, `synguard`, `track`, `translate` and `verify`",
+          "label": "unknown stage",
+          "line": 2,
+          "message": "`wbe` is neither a stage nor a tree",
+          "reason": null,
+          "related": [],
+          "severity": "error"
+        }
+      ],
+      "policy": null,
+      "version": 1,
+      "warnings": 0
+    }
+    "#);
+}
+
+#[test]
+fn standard_input_is_a_policy_too() {
+    let desk = Desk::new(&[]);
+    insta::assert_snapshot!(desk.lbctl_with(&["check", "-"], SOUND.as_bytes()), @r#"
+    exit 0
+    --- out
+    <stdin>: policy p is well (1 tree, 1 set)
+    "#);
+    insta::assert_snapshot!(desk.lbctl_with(&["check", "-", "--format", "short"], b"lbp 1\n"), @r#"
+    exit 1
+    --- err
+    <stdin>:2:1: error[E0117]: there is no policy
+    <stdin>: 1 error
+    "#);
+}
+
+#[test]
+fn denied_warnings_are_errors() {
+    let policy = "\
+lbp 1
+pool app { pick random; via nat; source 10.0.0.5; ports 1000-14999; backend a1 10.0.2.11:80 }
+track flows { idle 30s; max 1_000 }
+policy p { default drop } = match {
+    tcp.dport == 80 -> track flows -> translate app -> forward
+    else            -> translate back -> forward
+  }
+";
+    let desk = Desk::new(&[("p.lbp", policy)]);
+    assert_eq!(desk.lbctl(&["check", "p.lbp"]).code, Some(0));
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "short", "--deny", "implicit-exit"]), @r#"
+    exit 1
+    --- err
+    p.lbp:5:24: error[W0901]: exit `full` is not written: it takes `drop`
+    p.lbp:5:24: error[W0901]: exit `invalid` is not written: it takes `drop`
+    p.lbp:5:39: error[W0901]: exit `empty` is not written: it takes `drop`
+    p.lbp:5:39: error[W0901]: exit `ports` is not written: it takes `drop`
+    p.lbp:6:24: error[W0901]: exit `invalid` is not written: it takes `drop`
+    p.lbp: 5 errors
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--deny", "everything"]), @r#"
+    exit 2
+    --- err
+    lbctl: error: --deny everything: neither a code such as W0101 nor one of the names implicit-exit
+    "#);
+}
+
+#[test]
+fn what_is_no_policy_is_refused_in_one_sentence() {
+    let desk = Desk::new(&[("empty.lbp", ""), ("locked.lbp", SOUND)]);
+    desk.write("binary.lbp", b"\x7fELF\x02\x01\x01\0\xf0\x9f");
+    std::fs::create_dir(desk.path("dir.lbp")).unwrap();
+    nix::unistd::mkfifo(&desk.path("fifo.lbp"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let files =
+        ["missing.lbp", "dir.lbp", "fifo.lbp", "binary.lbp", "empty.lbp", "/dev/null", "dir.lbp/x.lbp"];
+    let told: Vec<String> =
+        files.iter().map(|file| desk.lbctl(&["check", "--format", "short", file]).to_string()).collect();
+    insta::assert_snapshot!(told.join(""), @r#"
+    exit 2
+    --- err
+    lbctl: error: missing.lbp: no such file
+    exit 2
+    --- err
+    lbctl: error: dir.lbp: is a directory
+    exit 2
+    --- err
+    lbctl: error: fifo.lbp: is a FIFO; for standard input, write -
+    exit 2
+    --- err
+    lbctl: error: binary.lbp: is no text: byte 0xf0 in line 1, column 9 is not UTF-8
+    exit 1
+    --- err
+    empty.lbp:1:1: error[E0101]: the file is empty
+    empty.lbp: 1 error
+    exit 2
+    --- err
+    lbctl: error: /dev/null: is a device
+    exit 2
+    --- err
+    lbctl: error: dir.lbp/x.lbp: no such file
+    "#);
+}
+
+#[test]
+fn usage_errors_name_the_option_and_exit_2() {
+    let desk = Desk::new(&[]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--formt", "json"]), @r#"
+    exit 2
+    --- err
+    error: unexpected argument '--formt' found
+
+      tip: a similar argument exists: '--format'
+
+    Usage: lbctl check --format <FORMAT> <FILE>
+
+    For more information, try '--help'.
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["chekc"]), @r#"
+    exit 2
+    --- err
+    error: unrecognized subcommand 'chekc'
+
+      tip: a similar subcommand exists: 'check'
+
+    Usage: lbctl <COMMAND>
+
+    For more information, try '--help'.
+    "#);
+    assert_eq!(desk.lbctl(&["--version"]).code, Some(0));
+    for verb in ["check", "test", "compile", "apply", "status", "detach", "agent", "bench", "doctor", "demo"]
+    {
+        let help = desk.lbctl(&[verb, "--help"]);
+        assert_eq!(help.code, Some(0), "{help}");
+        assert!(help.out.contains("Examples:"), "{verb}: {help}");
+    }
+}
+
+#[test]
+fn nothing_outside_of_the_policys_directory_is_read() {
+    let desk = Desk::new(&[("secret.txt", "192.0.2.1\n")]);
+    std::fs::create_dir(desk.path("etc")).unwrap();
+    symlink("../secret.txt", desk.path("etc/link.txt")).unwrap();
+    for (n, name) in ["../secret.txt", "link.txt", "/etc/passwd", "missing.txt", "."].iter().enumerate() {
+        desk.write(
+            &format!("etc/p{n}.lbp"),
+            format!("lbp 1\nset s : net from \"{name}\" max 10\npolicy p {{ default drop }} = match {{ src in s -> drop\n else -> pass }}\n"),
+        );
+    }
+    let told: Vec<String> = (0..5)
+        .map(|n| desk.lbctl(&["check", "--format", "short", &format!("etc/p{n}.lbp")]).to_string())
+        .collect();
+    insta::assert_snapshot!(told.join(""), @r#"
+    exit 1
+    --- err
+    etc/p0.lbp:2:18: error[E0208]: `../secret.txt` is outside of the policy's directory
+    etc/p0.lbp: 1 error
+    exit 1
+    --- err
+    etc/p1.lbp:2:18: error[E0207]: `link.txt` cannot be read: is a symbolic link that leaves the policy's directory
+    etc/p1.lbp: 1 error
+    exit 1
+    --- err
+    etc/p2.lbp:2:18: error[E0208]: `/etc/passwd` is outside of the policy's directory
+    etc/p2.lbp: 1 error
+    exit 1
+    --- err
+    etc/p3.lbp:2:18: error[E0207]: `missing.txt` cannot be read: no such file
+    etc/p3.lbp: 1 error
+    exit 1
+    --- err
+    etc/p4.lbp:2:18: error[E0207]: `` cannot be read: is a directory
+    etc/p4.lbp: 1 error
+    "#);
+}
+
+fn prefixes(count: u32) -> String {
+    let mut text = String::new();
+    for n in 0..count {
+        let _ = writeln!(text, "{}.{}.{}.0/25", 1 + (n >> 16), n >> 8 & 255, n & 255);
+    }
+    text
+}
+
+fn with_list(max: u32) -> String {
+    format!(
+        "lbp 1\nset blocked : net from \"blocked.txt\" max {max}\npolicy p {{ default drop }} = match {{ src in blocked -> drop\n else -> pass }}\n"
+    )
+}
+
+#[test]
+fn a_bad_line_in_a_long_list_is_shown_with_its_number() {
+    let mut lines: Vec<String> = prefixes(100_000).lines().map(str::to_owned).collect();
+    lines[69_999] = "10.0.300.1".to_owned();
+    let desk = Desk::new(&[("p.lbp", &with_list(1_000_000)), ("blocked.txt", &lines.join("\n"))]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp"]), @r#"
+    exit 1
+    --- err
+    error[E0313]: `10.0.300.1` is not an address
+         --> blocked.txt:70000:1
+          |
+    70000 | 10.0.300.1
+          | ^^^^^^^^^^
+          |
+         ::: p.lbp:2:24
+          |
+        2 | set blocked : net from "blocked.txt" max 1000000
+          |                        ------------- the list is named here
+          |
+          = help: write an address (`192.0.2.1`, `2001:db8::1`), a prefix (`192.0.2.0/24`) or a range (`192.0.2.1-192.0.2.9`)
+
+    p.lbp: 1 error
+    "#);
+}
+
+#[test]
+fn a_million_prefixes_are_checked() {
+    let desk = Desk::new(&[("p.lbp", &with_list(1_000_000)), ("blocked.txt", &prefixes(1_000_000))]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp"]), @r#"
+    exit 0
+    --- out
+    p.lbp: policy p is well (1 tree, 1 set)
+    "#);
+}
+
+#[test]
+fn more_prefixes_than_the_set_may_hold_are_an_error() {
+    let desk = Desk::new(&[("p.lbp", &with_list(10)), ("blocked.txt", &prefixes(11))]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "short"]), @r#"
+    exit 1
+    --- err
+    p.lbp:2:24: error[E0314]: the list has 11 entries, and `max` is 10
+    p.lbp: 1 error
+    "#);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let desk = Desk::new(&[("p.lbp", SOUND)]);
+    let mut command = desk.command(&["check", "p.lbp", "--format", "json"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+}
