@@ -2,6 +2,7 @@
 //! Never an assertion about one crate alone: those stand beside that crate's code.
 #![forbid(unsafe_code)]
 
+pub mod accepted;
 pub mod balancer;
 pub mod case;
 pub mod cli;

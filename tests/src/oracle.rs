@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 use compiler::eval::{Evaluator, Run, State, StepKind, Verdict};
 use lb_abi::bundle::TallyKind;
 use lb_abi::reason::REASON_COUNT;
-use policy_lang::policy::Policy;
-use policy_lang::source::Sources;
 
+use crate::accepted::Accepted;
 use crate::case::Case;
 use crate::differential::{Count, Flows, Played, Seen, Tallies, in_order};
 use crate::traffic::{START, Step, Traffic};
@@ -17,7 +16,7 @@ use crate::vocabulary::Vocabulary;
 /// One run of the evaluator over frames and times.
 struct Play<'p> {
     evaluator: Evaluator<'p>,
-    sources: &'p Sources,
+    accepted: &'p Accepted,
     state: State,
     seen: Vec<Seen>,
     reasons: [u64; REASON_COUNT],
@@ -25,9 +24,9 @@ struct Play<'p> {
 }
 
 /// A case of `packets` frames of random traffic against the policy, and what the evaluator makes of it.
-pub fn explore(case: &mut Case, policy: &Policy, sources: &Sources, traffic: u64, packets: usize) -> Played {
-    let mut play = Play::new(case, policy, sources);
-    let mut traffic = Traffic::new(traffic, Vocabulary::of(policy));
+pub fn explore(case: &mut Case, accepted: &Accepted, traffic: u64, packets: usize) -> Played {
+    let mut play = Play::new(case, accepted);
+    let mut traffic = Traffic::new(traffic, Vocabulary::of(&accepted.policy));
     while play.seen.len() < packets {
         let step = traffic.next_step();
         let left = play.step(&step);
@@ -38,8 +37,8 @@ pub fn explore(case: &mut Case, policy: &Policy, sources: &Sources, traffic: u64
 }
 
 /// What the evaluator makes of a case.
-pub fn play(case: &Case, policy: &Policy, sources: &Sources) -> Played {
-    let mut play = Play::new(case, policy, sources);
+pub fn play(case: &Case, accepted: &Accepted) -> Played {
+    let mut play = Play::new(case, accepted);
     for step in &case.steps {
         play.step(step);
     }
@@ -47,8 +46,8 @@ pub fn play(case: &Case, policy: &Policy, sources: &Sources) -> Played {
 }
 
 /// The evaluator's own account of one frame, for people.
-pub fn explain(case: &Case, policy: &Policy, frame: usize) -> String {
-    let evaluator = Evaluator::new(policy);
+pub fn explain(case: &Case, accepted: &Accepted, frame: usize) -> String {
+    let evaluator = Evaluator::new(&accepted.policy);
     let mut state = state(case);
     let mut number = 0;
     for step in &case.steps {
@@ -76,10 +75,10 @@ fn state(case: &Case) -> State {
 }
 
 impl<'p> Play<'p> {
-    fn new(case: &Case, policy: &'p Policy, sources: &'p Sources) -> Play<'p> {
+    fn new(case: &Case, accepted: &'p Accepted) -> Play<'p> {
         Play {
-            evaluator: Evaluator::new(policy),
-            sources,
+            evaluator: Evaluator::new(&accepted.policy),
+            accepted,
             state: state(case),
             seen: Vec::new(),
             reasons: [0; REASON_COUNT],
@@ -108,7 +107,7 @@ impl<'p> Play<'p> {
 
     fn tally(&mut self, run: &Run, bytes: u64) {
         for step in &run.path {
-            let line = step.span.map_or(0, |span| self.sources.place(span).line);
+            let line = step.span.map_or(0, |span| self.accepted.sources.place(span).line);
             let key = match step.kind {
                 StepKind::Arm => (TallyKind::Arm, step.text.clone(), line),
                 StepKind::Else => (TallyKind::Arm, "else".to_owned(), line),
@@ -129,7 +128,13 @@ impl<'p> Play<'p> {
     }
 
     fn finish(self) -> Played {
-        Played { seen: self.seen, reasons: self.reasons, tallies: self.tallies, flows: flows(&self.state) }
+        let played = Played {
+            seen: self.seen,
+            reasons: self.reasons,
+            tallies: self.tallies,
+            flows: flows(&self.state),
+        };
+        played.identified(&self.accepted.image)
     }
 }
 
