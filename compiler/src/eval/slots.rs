@@ -62,15 +62,14 @@ fn maglev(size: usize, candidates: &[Candidate], turns: Turns) -> Vec<usize> {
             break;
         }
         let Some((next, skip)) = permutations.get_mut(turn) else { break };
-        // A prime size visits every slot; with any other a permutation may run in a circle of taken ones.
-        for _ in 0..size {
-            let slot = *next;
-            *next = (slot + *skip) % size;
-            if let Some(place @ None) = slots.get_mut(slot) {
-                *place = Some(turn);
-                free -= 1;
-                break;
-            }
+        // Each prime number of slots is visited whole; of another number this would miss some for ever.
+        let own =
+            (0..size).map(|step| (*next + step * *skip) % size).find(|&slot| slots.get(slot) == Some(&None));
+        let Some(slot) = own.or_else(|| slots.iter().position(Option::is_none)) else { break };
+        *next = (slot + *skip) % size;
+        if let Some(place) = slots.get_mut(slot) {
+            *place = Some(turn);
+            free -= 1;
         }
     }
     slots.into_iter().map(|turn| turn.unwrap_or(0)).collect()
