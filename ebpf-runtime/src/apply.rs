@@ -39,11 +39,20 @@ pub struct ApplyOptions {
     pub fresh_state: bool,
     /// 16 random bytes, made if missing, that every node of a set must share.
     pub hash_key: PathBuf,
+    /// Name of the network namespace this is done in, for `status` to show.
+    pub namespace: Option<String>,
 }
 
 impl ApplyOptions {
     pub fn new(id: [u8; 32], devices: Vec<String>) -> ApplyOptions {
-        ApplyOptions { id, devices, mode: Mode::Native, fresh_state: false, hash_key: HASH_KEY_PATH.into() }
+        ApplyOptions {
+            id,
+            devices,
+            mode: Mode::Native,
+            fresh_state: false,
+            hash_key: HASH_KEY_PATH.into(),
+            namespace: None,
+        }
     }
 }
 

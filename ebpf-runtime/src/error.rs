@@ -21,8 +21,6 @@ pub enum Error {
     UnknownNamespace { name: String, cause: io::Error },
     #[error("no device is called {name:?}{}", did_you_mean(.near))]
     UnknownDevice { name: String, near: Vec<String> },
-    #[error("device {0} is down: set it up first (ip link set {0} up)")]
-    DeviceDown(String),
     #[error(
         "device {device} already runs an XDP program that is not ours (id {id}, {name}): detach it first (ip link set {device} xdp off)"
     )]

@@ -5,10 +5,20 @@
 //! What it keeps in the kernel is pinned below a [`run_dir::RunDir`], so that traffic goes on when every process is gone.
 
 mod assign;
+mod attach;
 mod carry;
+mod change;
 mod generation;
+mod hash_key;
+mod lock;
+mod next_hop;
+mod paths;
+mod pinned;
 mod plane;
 mod program;
+mod record;
+mod report;
+mod settle;
 mod state;
 mod sys;
 

@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::thread;
 
 use nix::sched::{CloneFlags, setns};
 
 use crate::error::Error;
+use crate::sys::process;
 
 /// Where `ip netns` keeps its namespaces.
 const NAMED: &str = "/run/netns";
@@ -32,4 +34,33 @@ pub fn within<T: Send>(name: Option<&str>, work: impl FnOnce() -> T + Send) -> R
             Err(panic) => std::panic::resume_unwind(panic),
         }
     })
+}
+
+/// Inode numbers of the first network and mount namespace of a machine (include/uapi/linux/nsfs.h, Linux 6.18).
+const INIT_NET: u64 = 0xefff_fff9;
+const INIT_MOUNT: u64 = 0xefff_fff8;
+
+/// Whether this thread is in the namespace of process 1. Where process 1 may not be looked at, the first namespace of
+/// the machine is still known by its number.
+fn is_of_process_1(kind: &str, first: u64) -> io::Result<bool> {
+    let own = std::fs::metadata(format!("/proc/thread-self/ns/{kind}"))?;
+    match std::fs::metadata(format!("/proc/1/ns/{kind}")) {
+        Ok(of_1) => Ok((own.dev(), own.ino()) == (of_1.dev(), of_1.ino())),
+        Err(_) if own.ino() == first => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether what this thread mounts is seen by process 1.
+pub(crate) fn shares_mounts_with_process_1() -> io::Result<bool> {
+    is_of_process_1("mnt", INIT_MOUNT)
+}
+
+/// What sets the names of this network namespace's instances apart: nothing in that of process 1.
+pub(crate) fn suffix() -> Result<String, Error> {
+    if is_of_process_1("net", INIT_NET).unwrap_or(false) {
+        return Ok(String::new());
+    }
+    let cookie = process::netns_cookie().map_err(|e| Error::kernel("tell network namespaces apart", e))?;
+    Ok(format!("@{cookie}"))
 }

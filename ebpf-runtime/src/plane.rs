@@ -88,20 +88,19 @@ impl Plane {
         }
     }
 
-    /// Clears what stands under numbers that nobody had in the previous generation, and writes the backends.
-    /// `next_hops` are by ordinal; a backend without one keeps that which it has.
-    pub(crate) fn set_up(
+    /// Clears what stands under numbers that nobody had in the previous generation, and writes its new backends; packets
+    /// of that one see none of it. `next_hops` are by ordinal.
+    pub(crate) fn clear_fresh(
         &self,
         image: &Image,
         numbers: &Numbers,
         next_hops: &[Option<maps::NextHop>],
     ) -> Result<(), Error> {
-        let failed = |map: &str, e| Error::kernel(format!("clear an entry of {map}"), e);
         let cleared =
             vec![maps::Counter::default(); process::cpus().map_err(|e| Error::kernel("count CPUs", e))?];
         for &number in &numbers.counters.fresh {
             bpf::update_per_cpu(self.maps.fd(Which::Counters), number, &cleared)
-                .map_err(|e| failed(maps::MAP_COUNTERS, e))?;
+                .map_err(|e| Error::kernel(format!("clear counter {number}"), e))?;
         }
         clear::<maps::LimitState>(&self.maps, Which::Limits, &numbers.limits.fresh)?;
         clear::<u64>(&self.maps, Which::Turns, &numbers.turns.fresh)?;
@@ -110,27 +109,34 @@ impl Plane {
         let fresh: BTreeSet<u32> = numbers.backends.fresh.iter().copied().collect();
         for (ordinal, (backend, &number)) in image.backends.iter().zip(&numbers.backends.numbers).enumerate()
         {
-            let known = next_hops.get(ordinal).copied().flatten();
             if fresh.contains(&number) {
                 let entry = maps::Backend {
                     addr: backend.addr,
                     port: backend.port,
                     state: backend.state,
                     identity: backend.identity as u32,
-                    next_hop: known.unwrap_or_default(),
+                    next_hop: next_hops.get(ordinal).copied().flatten().unwrap_or_default(),
                     flows: 0,
                 };
                 self.backends.set(number as usize, entry);
-                continue;
-            }
-            // The identity holds address and port, so only these can differ.
-            self.set_backend_state(number, backend.state);
-            if let Some(next_hop) = known {
-                self.set_next_hop(number, next_hop);
             }
         }
         self.backends.fence();
         Ok(())
+    }
+
+    /// Gives backends that the previous generation had too their new state and next hop. Where none is known now, what
+    /// was known before stays.
+    pub(crate) fn refresh(&self, image: &Image, numbers: &Numbers, next_hops: &[Option<maps::NextHop>]) {
+        for (ordinal, (backend, &number)) in image.backends.iter().zip(&numbers.backends.numbers).enumerate()
+        {
+            // The identity holds address and port, so only these can differ.
+            self.set_backend_state(number, backend.state);
+            if let Some(next_hop) = next_hops.get(ordinal).copied().flatten() {
+                self.set_next_hop(number, next_hop);
+            }
+        }
+        self.backends.fence();
     }
 
     pub(crate) fn backend(&self, number: u32) -> Option<maps::Backend> {
@@ -145,11 +151,19 @@ impl Plane {
         }
     }
 
+    /// Id of the program in the kernel.
+    pub(crate) fn program_id(&self) -> Result<u32, Error> {
+        program::id(&self.program)
+    }
+
     /// A next hop is several words and a packet may read between them, so the device goes first to 0 (ask the routing
     /// table) and comes last.
     pub(crate) fn set_next_hop(&self, number: u32, next_hop: maps::NextHop) {
         let place = offset_of!(maps::Backend, next_hop);
         let Some(ifindex) = self.backends.half_word(number as usize, place) else { return };
+        if self.backend(number).is_some_and(|entry| entry.next_hop == next_hop) {
+            return;
+        }
         let [a, b, c, d, e, f] = next_hop.dmac;
         let [g, h, i, j, k, l] = next_hop.smac;
         ifindex.store(0, Ordering::SeqCst);

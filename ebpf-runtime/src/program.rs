@@ -9,6 +9,7 @@ use aya::EbpfLoader;
 use aya::programs::{ProgramError, Xdp};
 use lb_abi::SCHEMA;
 use lb_abi::mode::{MODE_MAGIC, Mode};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::state::{Maps, SPECS};
@@ -22,7 +23,7 @@ static OBJECT: &[u8] =
 pub(crate) const NAME: &str = "lbctl";
 
 /// What makes one program differ from another: all else is in the maps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Flags {
     pub(crate) fields: u32,
     pub(crate) ops: u32,
@@ -92,4 +93,10 @@ fn last_words(log: &str) -> String {
 pub(crate) fn verified_instructions(program: &OwnedFd) -> Result<u32, Error> {
     let info = object::program_info(program.as_fd()).map_err(|e| Error::kernel("ask for the program", e))?;
     Ok(info.verified_instructions)
+}
+
+/// The kernel's id of a loaded program.
+pub(crate) fn id(program: &OwnedFd) -> Result<u32, Error> {
+    let info = object::program_info(program.as_fd()).map_err(|e| Error::kernel("ask for the program", e))?;
+    Ok(info.id)
 }

@@ -92,7 +92,7 @@ impl Trial {
         let flags = flags(image, features);
         let plane = Plane::load(flags, &sizes, [0; 2], None)?;
         plane.write_half(0, &numbers.relocate(image)?);
-        plane.set_up(image, &numbers, &[])?;
+        plane.clear_fresh(image, &numbers, &[])?;
         let generation = Generation::of(image, &numbers);
         Ok(Trial { plane, generation, flags, features, templates, swaps: 0 })
     }
@@ -136,7 +136,8 @@ impl Trial {
         if flags == self.flags && self.plane.maps.fit(&sizes)? {
             next.inherit(&self.generation, &self.plane.maps, false)?;
             self.plane.write_other_half(&words)?;
-            self.plane.set_up(image, &numbers, &[])?;
+            self.plane.clear_fresh(image, &numbers, &[])?;
+            self.plane.refresh(image, &numbers, &[]);
             self.plane.switch(self.swaps);
         } else {
             let plane = Plane::load(flags, &sizes, [0; 2], Some(&self.plane.maps))?;
@@ -148,7 +149,8 @@ impl Trial {
             carry::counters(&self.plane.maps, &plane.maps)?;
             next.inherit(&self.generation, &self.plane.maps, false)?;
             plane.write_half(0, &words);
-            plane.set_up(image, &numbers, &[])?;
+            plane.clear_fresh(image, &numbers, &[])?;
+            plane.refresh(image, &numbers, &[]);
             self.plane = plane;
             self.flags = flags;
         }

@@ -58,10 +58,8 @@ pub(super) enum Command {
     ProgGetFdById = 13,
     ObjGetInfo = 15,
     MapLookupBatch = 24,
-    MapUpdateBatch = 26,
     LinkCreate = 28,
     LinkUpdate = 29,
-    LinkGetFdById = 30,
     LinkDetach = 34,
 }
 
@@ -281,28 +279,4 @@ impl<'m, K: Plain, V: Plain> Walk<'m, K, V> {
         }
         Ok(None)
     }
-}
-
-/// Writes entries at once; where the kernel stops in the midst, what came before is written.
-pub(crate) fn update_batch<K: Plain, V: Plain>(
-    map: BorrowedFd<'_>,
-    keys: &[K],
-    values: &[V],
-) -> io::Result<()> {
-    let count = keys.len().min(values.len()) as u32;
-    if count == 0 {
-        return Ok(());
-    }
-    let mut attr = MapBatch {
-        in_batch: 0,
-        out_batch: 0,
-        keys: keys.as_ptr() as u64,
-        values: values.as_ptr() as u64,
-        count,
-        map_fd: map.as_raw_fd() as u32,
-        elem_flags: ANY,
-        flags: 0,
-    };
-    // SAFETY: both buffers hold at least `count` entries of the map's sizes; the kernel only reads them.
-    unsafe { bpf(Command::MapUpdateBatch, &mut attr) }.map(drop)
 }

@@ -73,3 +73,26 @@ pub(crate) fn locked_memory(object: BorrowedFd<'_>) -> u64 {
         std::fs::read_to_string(format!("/proc/self/fdinfo/{}", object.as_raw_fd())).unwrap_or_default();
     info.lines().find_map(|line| line.strip_prefix("memlock:")?.trim().parse().ok()).unwrap_or_default()
 }
+
+/// A number that the kernel gives each network namespace once and never again until the next boot
+/// (`SO_NETNS_COOKIE`, Linux 5.14), of this thread's namespace.
+pub(crate) fn netns_cookie() -> io::Result<u64> {
+    const SO_NETNS_COOKIE: c_int = 71;
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::Datagram,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut cookie: u64 = 0;
+    let mut len = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: `cookie` and `len` live until the call returns, and `len` is the size of `cookie`.
+    let failed = unsafe {
+        let (value, len) = (std::ptr::from_mut(&mut cookie), std::ptr::from_mut(&mut len));
+        libc::getsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, SO_NETNS_COOKIE, value.cast(), len)
+    };
+    if failed != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(cookie)
+}

@@ -1,0 +1,166 @@
+//! Owns finding the next hop of an address: the route, the neighbour on it, and both MACs, by rtnetlink in the calling
+//! thread's network namespace. Never waits for a neighbour longer than it is told.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::TryStreamExt;
+use lb_abi::maps::NextHop;
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Handle, RouteMessageBuilder};
+
+use crate::net;
+
+/// Where packets to an address go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Way {
+    Resolved(NextHop),
+    /// The neighbour's MAC is not known (yet).
+    Unresolved {
+        ifindex: u32,
+        neighbour: IpAddr,
+    },
+    /// The address is one of this machine's own.
+    Local,
+    NoRoute,
+    /// Out of a device without Ethernet addresses.
+    NotEthernet,
+}
+
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The ways to `addresses`, in their order. Asks for neighbours that are not resolved (`NTF_USE`) and waits for them
+/// until `patience` is over.
+pub(crate) fn resolve(addresses: &[IpAddr], patience: Duration) -> io::Result<Vec<Way>> {
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let macs: HashMap<u32, [u8; 6]> =
+        net::links()?.into_iter().filter_map(|link| Some((link.index, link.mac?))).collect();
+    let deadline = Instant::now() + patience;
+    net::ask(async |handle| {
+        let mut asked = false;
+        loop {
+            let known = neighbours(&handle).await?;
+            let mut ways = Vec::with_capacity(addresses.len());
+            for address in addresses {
+                ways.push(way(&handle, *address, &macs, &known).await?);
+            }
+            let unresolved = ways.iter().filter_map(|way| match way {
+                Way::Unresolved { ifindex, neighbour } => Some((*ifindex, *neighbour)),
+                _ => None,
+            });
+            let unresolved: Vec<(u32, IpAddr)> = unresolved.collect();
+            if unresolved.is_empty() || (asked && Instant::now() >= deadline) {
+                return Ok(ways);
+            }
+            if !asked {
+                for (ifindex, neighbour) in unresolved {
+                    ask_neighbour(&handle, ifindex, neighbour).await?;
+                }
+                asked = true;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    })
+}
+
+type Neighbours = HashMap<(u32, IpAddr), [u8; 6]>;
+
+async fn neighbours(handle: &Handle) -> Result<Neighbours, rtnetlink::Error> {
+    let mut known = Neighbours::new();
+    let mut messages = handle.neighbours().get().execute();
+    while let Some(message) = messages.try_next().await? {
+        if !usable(message.header.state) {
+            continue;
+        }
+        let mut address = None;
+        let mut mac = None;
+        for attribute in message.attributes {
+            match attribute {
+                NeighbourAttribute::Destination(NeighbourAddress::Inet(v4)) => address = Some(IpAddr::V4(v4)),
+                NeighbourAttribute::Destination(NeighbourAddress::Inet6(v6)) => {
+                    address = Some(IpAddr::V6(v6))
+                }
+                NeighbourAttribute::LinkLayerAddress(bytes) => mac = bytes.try_into().ok(),
+                _ => {}
+            }
+        }
+        if let (Some(address), Some(mac)) = (address, mac) {
+            known.insert((message.header.ifindex, address), mac);
+        }
+    }
+    Ok(known)
+}
+
+/// `NUD_VALID` of include/net/neighbour.h, less `NUD_NOARP`, whose entries have no MAC worth writing.
+fn usable(state: NeighbourState) -> bool {
+    matches!(
+        state,
+        NeighbourState::Permanent
+            | NeighbourState::Reachable
+            | NeighbourState::Stale
+            | NeighbourState::Delay
+            | NeighbourState::Probe
+    )
+}
+
+async fn way(
+    handle: &Handle,
+    address: IpAddr,
+    macs: &HashMap<u32, [u8; 6]>,
+    known: &Neighbours,
+) -> Result<Way, rtnetlink::Error> {
+    let Some(route) = route(handle, address).await? else { return Ok(Way::NoRoute) };
+    match route.header.kind {
+        RouteType::Unicast => {}
+        RouteType::Local => return Ok(Way::Local),
+        _ => return Ok(Way::NoRoute),
+    }
+    let mut ifindex = 0;
+    let mut neighbour = address;
+    for attribute in route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => ifindex = index,
+            RouteAttribute::Gateway(RouteAddress::Inet(v4)) => neighbour = IpAddr::V4(v4),
+            RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => neighbour = IpAddr::V6(v6),
+            RouteAttribute::Via(netlink_packet_route::route::RouteVia::Inet6(v6)) => {
+                neighbour = IpAddr::V6(v6)
+            }
+            _ => {}
+        }
+    }
+    let Some(smac) = macs.get(&ifindex).filter(|mac| **mac != [0; 6]) else { return Ok(Way::NotEthernet) };
+    Ok(match known.get(&(ifindex, neighbour)) {
+        Some(dmac) => Way::Resolved(NextHop { ifindex, dmac: *dmac, smac: *smac }),
+        None => Way::Unresolved { ifindex, neighbour },
+    })
+}
+
+/// The route the kernel would take, as `ip route get` shows it.
+async fn route(handle: &Handle, address: IpAddr) -> Result<Option<RouteMessage>, rtnetlink::Error> {
+    let length = if address.is_ipv4() { 32 } else { 128 };
+    let question = RouteMessageBuilder::<IpAddr>::new().destination_prefix(address, length);
+    let Ok(question) = question else { return Ok(None) };
+    let mut answers = Box::pin(handle.route().get(question.build()).execute());
+    match answers.try_next().await {
+        Ok(route) => Ok(route),
+        // ENETUNREACH, EHOSTUNREACH, EINVAL or EACCES of an unreachable, blackhole or prohibit route.
+        Err(rtnetlink::Error::NetlinkError(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Has the kernel ask the network for the neighbour's MAC, as if a packet to it were waiting.
+async fn ask_neighbour(handle: &Handle, ifindex: u32, neighbour: IpAddr) -> Result<(), rtnetlink::Error> {
+    let request =
+        handle.neighbours().add(ifindex, neighbour).state(NeighbourState::None).flags(NeighbourFlags::Use);
+    match request.replace().execute().await {
+        // A device that went away, or one that does no address resolution: it stays unresolved.
+        Err(rtnetlink::Error::NetlinkError(_)) => Ok(()),
+        other => other,
+    }
+}
