@@ -197,6 +197,11 @@ fn prepare(namespace: &Namespace) -> Result<(), Error> {
         ("net/ipv6/conf/default/dad_transmits", "0"),
         ("net/ipv6/conf/default/router_solicitations", "0"),
         ("net/ipv6/conf/default/accept_ra", "0"),
+        // On one arm the balancer's stack tells of shorter ways, which would lead past it.
+        ("net/ipv6/conf/all/accept_redirects", "0"),
+        ("net/ipv6/conf/default/accept_redirects", "0"),
+        ("net/ipv4/conf/all/accept_redirects", "0"),
+        ("net/ipv4/conf/default/accept_redirects", "0"),
         ("net/ipv4/conf/all/rp_filter", "0"),
         ("net/ipv4/conf/default/rp_filter", "0"),
     ] {

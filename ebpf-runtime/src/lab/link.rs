@@ -31,7 +31,9 @@ pub(super) struct End<'a> {
     pub mac: [u8; 6],
 }
 
-/// How long a veth may take to have a carrier.
+/// `include/uapi/linux/ipv6_route.h`.
+const RTF_LOCAL: u32 = 0x8000_0000;
+/// How long a device may take to have a carrier, and an address its route.
 const CARRIER: Duration = Duration::from_secs(5);
 const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
@@ -140,7 +142,38 @@ impl Namespace {
     pub fn address(&self, device: &str, address: IpAddr, prefix_len: u8) -> Result<(), Error> {
         let index = self.index(device)?;
         let doing = format!("add the address {address}/{prefix_len} to {device} of {}", self.name());
-        self.netlink(&doing, async |handle| handle.address().add(index, address, prefix_len).execute().await)
+        self.netlink(&doing, async |handle| {
+            handle.address().add(index, address, prefix_len).execute().await
+        })?;
+        match address {
+            IpAddr::V4(_) => Ok(()),
+            IpAddr::V6(address) => self.local(address),
+        }
+    }
+
+    /// Waits until packets to an IPv6 address of ours are taken in: the kernel adds its local route from a work queue,
+    /// duplicate address detection or not (`addrconf_dad_work` in net/ipv6/addrconf.c).
+    fn local(&self, address: Ipv6Addr) -> Result<(), Error> {
+        let start =
+            address.octets().iter().fold(String::new(), |hex, octet| hex + &format!("{octet:02x}")) + " 80 ";
+        let found = |routes: &str| {
+            routes.lines().filter_map(|line| line.strip_prefix(&start)).any(|rest| {
+                let flags =
+                    rest.split_whitespace().nth(6).and_then(|flags| u32::from_str_radix(flags, 16).ok());
+                flags.is_some_and(|flags| flags & RTF_LOCAL != 0)
+            })
+        };
+        let until = Instant::now() + CARRIER;
+        let waited = self.run(|| {
+            while !found(&std::fs::read_to_string("/proc/thread-self/net/ipv6_route")?) {
+                if Instant::now() > until {
+                    return Err(io::Error::from(io::ErrorKind::TimedOut));
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Ok(())
+        })?;
+        waited.map_err(|cause| Error::new(format!("wait for {address} in {}", self.name()), cause))
     }
 
     /// Adds a route to `to`/`prefix_len` out of `device`, directly or by a gateway that need not be on a known subnet.

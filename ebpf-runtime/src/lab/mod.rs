@@ -34,4 +34,4 @@ pub use layout::{Arms, HOST_DEVICE, Host, Lab, Plan};
 pub use link::Frames;
 pub use namespace::Namespace;
 pub use ping::ping;
-pub use serve::{Server, http_get};
+pub use serve::{Server, connect_from, http_get};

@@ -3,12 +3,17 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, getsockopt, setsockopt, socket,
+    sockopt,
+};
 
 use super::{Error, Namespace};
 
@@ -86,6 +91,14 @@ impl Server {
 
     /// Sends back every datagram.
     pub fn udp_echo(namespace: &Namespace, address: SocketAddr) -> Result<Server, Error> {
+        Server::udp(namespace, address, |datagram, _| datagram.to_vec())
+    }
+
+    /// Sends what `answer` makes of a datagram and its sender.
+    pub fn udp<F>(namespace: &Namespace, address: SocketAddr, answer: F) -> Result<Server, Error>
+    where
+        F: Fn(&[u8], SocketAddr) -> Vec<u8> + Send + 'static,
+    {
         let failed = |cause| Error::new(format!("listen on {address} in {}", namespace.name()), cause);
         let socket = namespace.run(|| UdpSocket::bind(address))?.map_err(failed)?;
         let server = Server::at(socket.local_addr().map_err(failed)?);
@@ -95,8 +108,9 @@ impl Server {
             while waits(&socket, &stop) {
                 let Ok((length, from)) = socket.recv_from(&mut datagram) else { continue };
                 seen.fetch_add(1, Ordering::Relaxed);
+                let answer = answer(datagram.get(..length).unwrap_or(&[]), from);
                 // A client that has gone is its own affair.
-                let _gone = socket.send_to(datagram.get(..length).unwrap_or(&[]), from);
+                let _gone = socket.send_to(&answer, from);
             }
         })?;
         Ok(server)
@@ -123,7 +137,8 @@ fn waits(socket: &impl AsFd, stop: &AtomicBool) -> bool {
 /// Connects, asks for `/` and returns the body. `Ok(None)` where no answer came within `wait`.
 pub fn http_get(namespace: &Namespace, target: SocketAddr, wait: Duration) -> Result<Option<String>, Error> {
     let answer: io::Result<String> = namespace.run(|| {
-        let mut stream = connect(target, wait)?;
+        let mut stream = TcpStream::connect_timeout(&target, wait)?;
+        stream.set_read_timeout(Some(wait))?;
         write!(stream, "GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -136,8 +151,28 @@ pub fn http_get(namespace: &Namespace, target: SocketAddr, wait: Duration) -> Re
     }
 }
 
-fn connect(target: SocketAddr, wait: Duration) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&target, wait)?;
+/// Connects from a chosen address and port, so that the flow's tuple is known. Call it inside a namespace. `TimedOut`
+/// where nothing answers within `wait`; what is read and written afterwards has the same limit.
+pub fn connect_from(source: SocketAddr, target: SocketAddr, wait: Duration) -> io::Result<TcpStream> {
+    let family = if target.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK, None)?;
+    // The same tuple may be used again while the kernel still remembers its last connection.
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    bind(socket.as_raw_fd(), &SockaddrStorage::from(source))?;
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let wait_ms = PollTimeout::try_from(wait.as_millis()).unwrap_or(PollTimeout::MAX);
+    if poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)], wait_ms)? == 0 {
+        return Err(io::Error::from(io::ErrorKind::TimedOut));
+    }
+    let failed = getsockopt(&socket, sockopt::SocketError)?;
+    if failed != 0 {
+        return Err(io::Error::from_raw_os_error(failed));
+    }
+    let stream = TcpStream::from(socket);
+    stream.set_nonblocking(false)?;
     stream.set_read_timeout(Some(wait))?;
     stream.set_write_timeout(Some(wait))?;
     Ok(stream)

@@ -1,5 +1,5 @@
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -39,16 +39,17 @@ fn everything_is_reached(arms: Arms) {
             let udp = Server::udp_echo(&backend.namespace, SocketAddr::new(*address, 7)).unwrap();
             let page =
                 Server::http(&backend.namespace, SocketAddr::new(*address, 80), "hello".into()).unwrap();
-            client.namespace.run(|| echo_both(tcp.address)).unwrap();
+            let source = SocketAddr::new(client.address_like(*address).unwrap(), 4_000);
+            client.namespace.run(|| echo_both(source, tcp.address)).unwrap();
             assert_eq!((tcp.seen(), udp.seen()), (1, 1));
             assert_eq!(http_get(&client.namespace, page.address, WAIT).unwrap().as_deref(), Some("hello"));
         }
     }
 }
 
-fn echo_both(server: SocketAddr) {
-    let mut stream = TcpStream::connect_timeout(&server, WAIT).unwrap();
-    stream.set_read_timeout(Some(WAIT)).unwrap();
+fn echo_both(source: SocketAddr, server: SocketAddr) {
+    let mut stream = connect_from(source, server, WAIT).unwrap();
+    assert_eq!(stream.local_addr().unwrap(), source);
     let sent: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
     let mut writer = stream.try_clone().unwrap();
     let mut back = Vec::new();
