@@ -8,7 +8,7 @@ pub mod stages;
 mod state;
 mod walk;
 
-pub use params::backend_ordinals;
+pub use params::{Ordinal, backend_ordinals};
 pub use state::{FlowTable, State};
 pub use walk::Evaluator;
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod eval;
+pub mod expect;
 pub mod graph;
 mod lower;
 pub mod packet;

@@ -226,13 +226,19 @@ pub struct AddrSet {
     pub v6: Vec<(u128, u128)>,
 }
 
+impl AddrSet {
+    /// What is in either.
+    pub fn union(&self, other: &AddrSet) -> AddrSet {
+        crate::value::addr::union_of(self, other)
+    }
+}
+
 // --- items ----------------------------------------------------------------------------------------------------
 
 #[derive(Clone, Debug)]
 pub struct Set {
     pub name: String,
     pub span: Span,
-    /// Every test that names this set holds this very `Arc`: that is how `given … in SET` finds them.
     pub addrs: Arc<AddrSet>,
     /// From a file: opaque to the errors about empty or shadowed guards.
     pub from_file: bool,

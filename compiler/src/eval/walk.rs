@@ -11,6 +11,7 @@ use super::guards::Sight;
 use super::params::{self, Tables};
 use super::stages::{self, Plan, PoolParams, Way};
 use super::{Ended, PathStep, Run, State, StepKind};
+use crate::expect::end_word;
 use crate::packet::Fields;
 
 /// A policy ready to judge packets; holds the pools' slot tables once they were needed.
@@ -94,15 +95,7 @@ impl<'p> Walk<'_, 'p> {
 
     fn end(&mut self, end: End, span: Span) -> Ended {
         let ended = stages::end(self.state, end, self.frame, &self.fields, &self.plan, &mut self.counted);
-        let word = match end {
-            End::Drop => "drop",
-            End::Pass => "pass",
-            End::Forward => "forward",
-            End::ReplyEcho => "reply echo",
-            End::Reject => "reject",
-            End::ReplyRst => "reply rst",
-        };
-        self.note(StepKind::End, span, word);
+        self.note(StepKind::End, span, end_word(end));
         if let Some(reason) = ended.reason {
             self.note(StepKind::Refused, span, name(reason));
         }

@@ -1,0 +1,126 @@
+//! Owns whether a packet met what was expected, and the words for both. Never the running of packets.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use lb_abi::bundle::Image;
+use lb_abi::maps::Addr;
+use lb_abi::reason::REASONS;
+use policy_lang::policy::{End, Outcome, Policy, PoolId};
+
+use crate::eval::{Run, Sent, Verdict, backend_ordinals};
+use crate::packet::{addr, parse};
+
+pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
+    let is_forward = run.verdict == Verdict::Forward;
+    let sent = run.sent.and_then(|sent| ordinal(policy, sent)).map(|found| (found.pool, found.index));
+    match outcome {
+        Outcome::End(end) => match run.verdict {
+            Verdict::Drop => *end == End::Drop,
+            Verdict::Pass => *end == End::Pass,
+            Verdict::Forward => *end == End::Forward,
+            Verdict::Reply => *end == End::ReplyEcho,
+            Verdict::NotYet(met) => *end == met,
+        },
+        Outcome::ForwardPool(pool) => is_forward && sent.is_some_and(|(found, _)| found == *pool),
+        Outcome::ForwardBackend(pool, index) => is_forward && sent == Some((*pool, *index as usize)),
+        Outcome::ForwardTo(ip, port) => {
+            let left = run.frame.as_deref().and_then(|frame| parse(frame).ok());
+            is_forward
+                && left.is_some_and(|left| {
+                    let is_port = |port| left.ports().is_some_and(|(_, dport)| dport == port);
+                    left.dst == addr(*ip) && port.is_none_or(is_port)
+                })
+        }
+    }
+}
+
+fn ordinal(policy: &Policy, sent: Sent) -> Option<crate::eval::Ordinal> {
+    backend_ordinals(policy).nth(sent.backend as usize)
+}
+
+/// Names of pool and backend, and the address, that a packet was sent to.
+pub(super) fn backend(policy: &Policy, run: &Run) -> Option<(String, String, Addr)> {
+    let found = ordinal(policy, run.sent?)?;
+    let pool = policy.pools.get(found.pool.index())?;
+    let backend = pool.backends.get(found.index)?;
+    Some((pool.name.clone(), backend.name.clone(), found.addr))
+}
+
+/// The same by the image's ordinals.
+pub(super) fn backend_by_tables(image: &Image, run: &Run) -> Option<(String, String, Addr)> {
+    let backend = image.backends.get(run.sent?.backend as usize)?;
+    let pool = image.pools.get(backend.pool as usize)?;
+    Some((pool.name.clone(), backend.name.clone(), backend.addr))
+}
+
+/// As written after `=>`.
+pub(super) fn expected(policy: &Policy, outcome: &Outcome) -> String {
+    let pool_named = |id: &PoolId| policy.pools.get(id.index());
+    match outcome {
+        Outcome::End(end) => end_word(*end).to_owned(),
+        Outcome::ForwardPool(id) => {
+            format!("forward {}", pool_named(id).map_or("", |pool| pool.name.as_str()))
+        }
+        Outcome::ForwardBackend(id, index) => {
+            let backend = pool_named(id).and_then(|pool| pool.backends.get(*index as usize));
+            format!("forward {}", backend.map_or("", |backend| backend.name.as_str()))
+        }
+        Outcome::ForwardTo(ip, port) => format!("forward {}", endpoint(*ip, *port)),
+    }
+}
+
+pub(crate) fn end_word(end: End) -> &'static str {
+    match end {
+        End::Drop => "drop",
+        End::Pass => "pass",
+        End::Forward => "forward",
+        End::ReplyEcho => "reply echo",
+        End::Reject => "reject",
+        End::ReplyRst => "reply rst",
+    }
+}
+
+pub(super) fn evaluated(policy: &Policy, run: &Run) -> String {
+    got(run, backend(policy, run))
+}
+
+pub(super) fn by_tables(image: &Image, run: &Run) -> String {
+    got(run, backend_by_tables(image, run))
+}
+
+/// What became of a packet: the end, the backend with the tuple it left with, the reason of a drop.
+fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
+    let mut text = match run.verdict {
+        Verdict::Drop => "drop".to_owned(),
+        Verdict::Pass => "pass".to_owned(),
+        Verdict::Forward => "forward".to_owned(),
+        Verdict::Reply => "reply echo".to_owned(),
+        Verdict::NotYet(end) => end_word(end).to_owned(),
+    };
+    if let Some((_, name, _)) = backend {
+        text += &format!(" {name}");
+    }
+    if run.verdict == Verdict::Forward
+        && let Some(left) = run.frame.as_deref().and_then(|frame| parse(frame).ok())
+    {
+        let (sport, dport) = left.ports().unzip();
+        let (from, to) = (endpoint(ip(left.src), sport), endpoint(ip(left.dst), dport));
+        text += &format!(", {from} to {to}");
+    }
+    if let Some(reason) = run.reason {
+        let name = REASONS.iter().find(|(listed, _)| *listed == reason).map_or("", |(_, name)| name);
+        text += &format!(" ({name})");
+    }
+    text
+}
+
+fn ip(addr: Addr) -> IpAddr {
+    Ipv6Addr::from(addr).to_canonical()
+}
+
+fn endpoint(ip: IpAddr, port: Option<u16>) -> String {
+    match (ip, port) {
+        (ip, None) => ip.to_string(),
+        (ip, Some(port)) => std::net::SocketAddr::new(ip, port).to_string(),
+    }
+}

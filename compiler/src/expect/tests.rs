@@ -1,0 +1,150 @@
+use std::path::Path;
+
+use policy_lang::source::Loader;
+
+use super::*;
+
+struct Files;
+
+impl Loader for Files {
+    fn load(&self, name: &Path) -> Result<String, String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
+        std::fs::read_to_string(root.join(name)).map_err(|error| error.to_string())
+    }
+}
+
+fn report(text: &str) -> Report {
+    let checked = policy_lang::check("test.lbp", text.to_owned(), &Files);
+    let policy = checked.policy.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+    let image = compile(&policy, &checked.sources).unwrap();
+    run(&policy, &checked.sources, Some(&image))
+}
+
+/// Expected, got and finding of each line with a packet.
+fn lines(text: &str) -> Vec<(String, String, Finding)> {
+    let packets = report(text).tests.into_iter().flat_map(|test| test.packets);
+    packets.map(|packet| (packet.expected, packet.got, packet.finding)).collect()
+}
+
+#[test]
+fn every_policy_that_runs_today_passes_its_own_tests() {
+    for name in ["firewall-tree-demo.lbp", "nat.lbp", "firewall.lbp"] {
+        let text = Files.load(Path::new(name)).unwrap();
+        for test in report(&text).tests {
+            assert!(test.passed(), "{name}: {test:#?}");
+            assert!(!test.packets.is_empty());
+        }
+    }
+}
+
+const WEB: &str = "lbp 1
+vip web { address 192.0.2.1; ports tcp 80 }
+set friends : net = { 198.51.100.0/24 }
+set more : net = friends union { 203.0.113.0/24 }
+track flows { idle 30s; max 1_000 }
+pool app { pick round-robin; via nat; source 10.0.0.1; ports 2000-2009
+  backend a 10.0.0.2:8080
+  backend b 10.0.0.3:8080
+}
+side B when src in app
+side A otherwise
+policy p { default drop } = match {
+  from B -> translate back -> forward
+  to web and src in more -> track flows -> translate app (empty -> drop) -> forward
+  dst == 192.0.2.2 -> pass
+  else -> drop
+}
+";
+
+#[test]
+fn a_wrong_expectation_fails_with_what_came_instead_and_the_way_there() {
+    let report = report(&format!(
+        "{WEB}expect \"x\" {{
+  packet tcp syn src 198.51.100.1:4000 dst web:80 => forward b
+  packet tcp syn src 8.8.8.8:4000 dst web:80 => pass
+}}"
+    ));
+    let packets = &report.tests[0].packets;
+    assert_eq!(packets[0].expected, "forward b");
+    assert_eq!(packets[0].got, "forward a, 10.0.0.1:2000 to 10.0.0.2:8080");
+    assert_eq!(packets[0].finding, Finding::Failed);
+    let path: Vec<&str> = packets[0].path.iter().map(|step| step.text.as_str()).collect();
+    assert_eq!(
+        path,
+        [
+            "from B",
+            "to web",
+            "src in more",
+            "to web and src in more",
+            "track flows",
+            "translate app",
+            "forward"
+        ]
+    );
+    assert_eq!((packets[1].got.as_str(), &packets[1].finding), ("drop", &Finding::Failed));
+    assert!(!report.passed());
+}
+
+#[test]
+fn outcomes_name_ends_pools_backends_and_addresses() {
+    let lines = lines(&format!(
+        "{WEB}expect \"x\" {{
+  packet tcp syn src 198.51.100.1:4000 dst web:80 => forward
+  packet tcp syn src 198.51.100.1:4001 dst web:80 => forward app
+  packet tcp syn src 198.51.100.1:4002 dst web:80 => forward 10.0.0.2
+  packet tcp syn src 198.51.100.1:4003 dst web:80 => forward 10.0.0.3:8080
+  packet tcp syn src 198.51.100.1:4004 dst web:80 => forward 10.0.0.2:80
+  packet tcp syn src 198.51.100.1:4005 dst web:80 => forward a
+  packet udp src 198.51.100.1:4005 dst 192.0.2.2:1 => pass
+  packet udp src 198.51.100.1:4005 dst 192.0.2.2:1 => forward
+}}"
+    ));
+    let passed: Vec<bool> = lines.iter().map(|(_, _, finding)| *finding == Finding::Passed).collect();
+    assert_eq!(passed, [true, true, true, true, false, false, true, false]);
+    assert_eq!(lines[4].0, "forward 10.0.0.2:80");
+}
+
+#[test]
+fn what_is_given_to_a_set_reaches_the_sets_made_of_it_from_there_on() {
+    let report = report(&format!(
+        "{WEB}expect \"x\" {{
+  packet tcp syn src 8.8.8.8:4000 dst web:80 => drop
+  given 8.8.8.8 in friends
+  packet tcp syn src 8.8.8.8:4000 dst web:80 => forward a
+  packet tcp syn src 8.8.4.4:4000 dst web:80 => drop
+}}
+expect \"afresh\" {{
+  packet tcp syn src 8.8.8.8:4000 dst web:80 => drop
+}}"
+    ));
+    assert!(report.passed(), "{report:#?}");
+}
+
+#[test]
+fn all_of_a_number_of_packets_must_pass_and_the_first_that_does_not_is_told() {
+    let text = "lbp 1
+limit calm { rate 1 pkt/s; burst 3 }
+policy p { default drop } = limit calm (exceed -> drop) -> pass
+expect \"x\" { packet udp src 192.0.2.1:1 dst 192.0.2.2:2 * 5 => pass }
+expect \"y\" {
+  packet udp src 192.0.2.1:1 dst 192.0.2.2:2 * 3 => pass
+  packet udp src 192.0.2.1:1 dst 192.0.2.2:2 * 2 => drop
+  after 1s
+  packet udp src 192.0.2.1:1 dst 192.0.2.2:2 => pass
+}";
+    let report = report(text);
+    let packet = &report.tests[0].packets[0];
+    assert_eq!((packet.time, packet.times, &packet.finding), (4, 5, &Finding::Failed));
+    assert!(report.tests[1].passed(), "{report:#?}");
+}
+
+#[test]
+fn tables_that_decide_otherwise_are_a_bug_of_ours_whatever_was_expected() {
+    let text = format!("{WEB}expect \"x\" {{ packet udp src 8.8.8.8:1 dst 192.0.2.2:2 => pass }}");
+    let checked = policy_lang::check("test.lbp", text.clone(), &Files);
+    let other = policy_lang::check("test.lbp", text.replace("-> pass", "-> drop"), &Files);
+    let image = compile(&other.policy.unwrap(), &other.sources).unwrap();
+    let report = run(&checked.policy.unwrap(), &checked.sources, Some(&image));
+    assert_eq!(report.tests[0].packets[0].finding, Finding::Disagreed { tables: "drop".to_owned() });
+    assert!(!report.passed());
+}
