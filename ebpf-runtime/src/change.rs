@@ -202,7 +202,7 @@ fn find_next_hops(image: &Image, warnings: &mut Vec<String>) -> Result<Vec<Optio
     let mut told = BTreeSet::new();
     for (address, way) in addresses.iter().zip(&ways) {
         let why = match way {
-            Way::Resolved(_) => continue,
+            Way::Resolved { .. } => continue,
             Way::Unresolved { neighbour, .. } if neighbour == address => {
                 "does not answer on its link; its packets are dropped until it does".to_owned()
             }
@@ -220,7 +220,7 @@ fn find_next_hops(image: &Image, warnings: &mut Vec<String>) -> Result<Vec<Optio
         }
     }
     let resolved = |way: &Way| match way {
-        Way::Resolved(next_hop) => Some(*next_hop),
+        Way::Resolved { next_hop, .. } => Some(*next_hop),
         _ => None,
     };
     Ok(ways.iter().map(resolved).collect())

@@ -4,6 +4,7 @@
 //! An *instance* ([`instance::Instance`]) is a name within a network namespace, with one or more devices below it.
 //! What it keeps in the kernel is pinned below a [`run_dir::RunDir`], so that traffic goes on when every process is gone.
 
+mod ageing;
 mod assign;
 mod attach;
 mod carry;

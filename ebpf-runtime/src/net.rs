@@ -31,7 +31,7 @@ pub fn links() -> io::Result<Vec<Link>> {
     })
 }
 
-fn link(message: LinkMessage) -> Link {
+pub(crate) fn link(message: LinkMessage) -> Link {
     let mut link = Link {
         index: message.header.index,
         up: message.header.flags.contains(LinkFlags::Up),
@@ -64,12 +64,20 @@ where
     F: AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
-        tokio::spawn(connection);
-        question(handle).await.map_err(|error| match error {
-            rtnetlink::Error::NetlinkError(message) => message.to_io(),
-            other => io::Error::other(other.to_string()),
-        })
+    runtime.block_on(connected(question))
+}
+
+/// As `ask`, within a runtime that runs already.
+pub(crate) async fn connected<T, F>(question: F) -> io::Result<T>
+where
+    F: AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
+{
+    let (connection, handle, _) = rtnetlink::new_connection()?;
+    let connection = tokio::spawn(connection);
+    let answer = question(handle).await;
+    connection.abort();
+    answer.map_err(|error| match error {
+        rtnetlink::Error::NetlinkError(message) => message.to_io(),
+        other => io::Error::other(other.to_string()),
     })
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use lb_abi::maps::NextHop;
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourState};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Handle, RouteMessageBuilder};
@@ -17,7 +18,10 @@ use crate::net;
 /// Where packets to an address go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Way {
-    Resolved(NextHop),
+    Resolved {
+        next_hop: NextHop,
+        neighbour: IpAddr,
+    },
     /// The neighbour's MAC is not known (yet).
     Unresolved {
         ifindex: u32,
@@ -30,42 +34,58 @@ pub(crate) enum Way {
     NotEthernet,
 }
 
+/// Which neighbours the kernel is told that they are wanted (`NTF_USE`): it then asks for those it does not know, and
+/// makes sure of those it has not heard of for long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Asking {
+    Nobody,
+    Unresolved,
+    Everyone,
+}
+
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The ways to `addresses`, in their order. Asks for neighbours that are not resolved (`NTF_USE`) and waits for them
-/// until `patience` is over.
+/// The ways to `addresses`, in their order; waits for neighbours that are not resolved until `patience` is over.
 pub(crate) fn resolve(addresses: &[IpAddr], patience: Duration) -> io::Result<Vec<Way>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let deadline = Instant::now() + patience;
+        let mut found = ways(addresses, Asking::Unresolved).await?;
+        while found.iter().any(|way| matches!(way, Way::Unresolved { .. })) && Instant::now() < deadline {
+            tokio::time::sleep(PAUSE).await;
+            found = ways(addresses, Asking::Nobody).await?;
+        }
+        Ok(found)
+    })
+}
+
+/// The ways to `addresses` as the kernel knows them now, in their order.
+pub(crate) async fn ways(addresses: &[IpAddr], asking: Asking) -> io::Result<Vec<Way>> {
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
-    let macs: HashMap<u32, [u8; 6]> =
-        net::links()?.into_iter().filter_map(|link| Some((link.index, link.mac?))).collect();
-    let deadline = Instant::now() + patience;
-    net::ask(async |handle| {
-        let mut asked = false;
-        loop {
-            let known = neighbours(&handle).await?;
-            let mut ways = Vec::with_capacity(addresses.len());
-            for address in addresses {
-                ways.push(way(&handle, *address, &macs, &known).await?);
-            }
-            let unresolved = ways.iter().filter_map(|way| match way {
-                Way::Unresolved { ifindex, neighbour } => Some((*ifindex, *neighbour)),
-                _ => None,
-            });
-            let unresolved: Vec<(u32, IpAddr)> = unresolved.collect();
-            if unresolved.is_empty() || (asked && Instant::now() >= deadline) {
-                return Ok(ways);
-            }
-            if !asked {
-                for (ifindex, neighbour) in unresolved {
+    net::connected(async |handle| {
+        let links: Vec<LinkMessage> = handle.link().get().execute().try_collect().await?;
+        let links = links.into_iter().map(net::link);
+        let macs: HashMap<u32, [u8; 6]> = links.filter_map(|link| Some((link.index, link.mac?))).collect();
+        let known = neighbours(&handle).await?;
+        let mut ways = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let way = way(&handle, *address, &macs, &known).await?;
+            match way {
+                Way::Resolved { next_hop, neighbour } if asking == Asking::Everyone => {
+                    ask_neighbour(&handle, next_hop.ifindex, neighbour).await?;
+                }
+                Way::Unresolved { ifindex, neighbour } if asking != Asking::Nobody => {
                     ask_neighbour(&handle, ifindex, neighbour).await?;
                 }
-                asked = true;
+                _ => {}
             }
-            tokio::time::sleep(PAUSE).await;
+            ways.push(way);
         }
+        Ok(ways)
     })
+    .await
 }
 
 type Neighbours = HashMap<(u32, IpAddr), [u8; 6]>;
@@ -135,7 +155,7 @@ async fn way(
     }
     let Some(smac) = macs.get(&ifindex).filter(|mac| **mac != [0; 6]) else { return Ok(Way::NotEthernet) };
     Ok(match known.get(&(ifindex, neighbour)) {
-        Some(dmac) => Way::Resolved(NextHop { ifindex, dmac: *dmac, smac: *smac }),
+        Some(dmac) => Way::Resolved { next_hop: NextHop { ifindex, dmac: *dmac, smac: *smac }, neighbour },
         None => Way::Unresolved { ifindex, neighbour },
     })
 }

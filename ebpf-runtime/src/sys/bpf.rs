@@ -51,12 +51,12 @@ pub(super) enum Command {
     MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
-    MapDelete = 3,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
     ProgGetFdById = 13,
     ObjGetInfo = 15,
+    MapLookupAndDelete = 21,
     MapLookupBatch = 24,
     LinkCreate = 28,
     LinkUpdate = 29,
@@ -198,13 +198,14 @@ pub(crate) fn update_bytes(map: BorrowedFd<'_>, key: u32, bytes: &[u8], value_si
     unsafe { bpf(Command::MapUpdate, &mut attr) }.map(drop)
 }
 
-/// Whether there was such an entry.
-pub(crate) fn delete<K: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<bool> {
-    let mut attr = element(map, std::ptr::from_ref(key).cast(), std::ptr::null(), 0);
-    // SAFETY: the key lives until the call returns and has the map's size.
-    match unsafe { bpf(Command::MapDelete, &mut attr) } {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+/// Deletes an entry of a hash map and gives what stood in it, in one step (Linux 5.14).
+pub(crate) fn take<K: Plain, V: Plain>(map: BorrowedFd<'_>, key: &K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    let mut attr = element(map, std::ptr::from_ref(key).cast(), std::ptr::from_mut(&mut value).cast(), 0);
+    // SAFETY: key and value live until the call returns and have the sizes of the map (`state::Spec` made it).
+    match unsafe { bpf(Command::MapLookupAndDelete, &mut attr) } {
+        Ok(_) => Ok(Some(value)),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
     }
 }
