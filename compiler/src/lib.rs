@@ -5,8 +5,12 @@
 pub mod eval;
 pub mod expect;
 pub mod graph;
+pub mod image;
 mod lower;
 pub mod packet;
 pub mod tables;
 
 pub use lower::{MAX_DECISION_WORDS, MAX_WORDS, compile};
+
+#[cfg(test)]
+mod random;

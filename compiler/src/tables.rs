@@ -19,6 +19,7 @@ use policy_lang::policy::{Before, BeforeTree, End, EveryMode, LimitKey};
 
 use crate::eval::stages::{self, LimitParams, LimitUnit, PickBy, Plan, PoolParams, Target, TrackParams, Way};
 use crate::eval::{Ended, PathStep, Run, State, StepKind};
+use crate::image::op_name;
 use crate::packet::Fields;
 
 /// Runs one frame over the image. Where the words lead nowhere the packet is dropped as `BadImage`, which no image of
@@ -231,20 +232,6 @@ fn tracker(words: Words<'_>, at: u32) -> Result<TrackParams, Reason> {
         half_open: words.of(at, T_HALF_OPEN)?,
         max: words.of(at, T_MAX)?,
     })
-}
-
-/// The word for an op in texts.
-pub(crate) fn op_name(op: u32) -> &'static str {
-    match op {
-        OP_DECIDE => "decide",
-        OP_LIMIT => "limit",
-        OP_EVERY => "every",
-        OP_TRACK => "track",
-        OP_TRANSLATE => "translate",
-        OP_TRANSLATE_BACK => "translate back",
-        OP_END => "end",
-        _ => "unknown op",
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Owns ordered, reduced, hash-consed decision diagrams over class numbers (Bryant 1986, with many-valued variables).
 //! Never what a field, a class or a leaf means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use lb_abi::image::{FIELDS, Field};
@@ -83,19 +83,29 @@ impl Diagrams {
 
     /// The fields that a diagram looks at, as `Field::bit`s.
     pub fn fields(&self, root: Ref) -> u32 {
-        let mut seen = std::collections::HashSet::new();
+        self.reached(root).0
+    }
+
+    /// The leaves that some packet takes.
+    pub fn leaves(&self, root: Ref) -> HashSet<u32> {
+        self.reached(root).1
+    }
+
+    fn reached(&self, root: Ref) -> (u32, HashSet<u32>) {
+        let mut seen = HashSet::from([root]);
         let mut open = vec![root];
-        let mut fields = 0;
+        let (mut fields, mut leaves) = (0, HashSet::new());
         while let Some(at) = open.pop() {
-            if let Some(row) = self.row(at)
-                && seen.insert(at)
-            {
-                fields |= row.field.bit();
-                open.push(row.default);
-                open.extend(row.exceptions.iter().map(|exception| exception.1));
-            }
+            let Some(row) = self.row(at) else {
+                // `else` takes what no arm does, so that nothing leads to `NOTHING`.
+                leaves.extend((at != NOTHING).then(|| leaf_number(at)));
+                continue;
+            };
+            fields |= row.field.bit();
+            let children = row.exceptions.iter().map(|exception| exception.1).chain([row.default]);
+            open.extend(children.filter(|&child| seen.insert(child)));
         }
-        fields
+        (fields, leaves)
     }
 
     /// True for the classes given, which ascend.

@@ -33,7 +33,7 @@ pub fn lower(
 ) -> Result<(), Box<Diagnostic>> {
     let full = |Full| refusals::words(policy.span);
     descriptors::declare(policy, image);
-    let plan = Plan::new(graph, tallies, image);
+    let plan = Plan::new(graph, diagrams, roots, tallies, image);
     let first = words.reserve(plan.nodes.len() * NODE_WORDS).map_err(full)?;
     let numbers = words.reserve(image.backends.len()).map_err(full)?;
     for ordinal in 0..image.backends.len() as u32 {
@@ -49,8 +49,7 @@ pub fn lower(
             None => {
                 let body = match graph.graph[node].kind {
                     NodeKind::Region(_) => {
-                        let leaves: Vec<u32> =
-                            plan.ways[&node].iter().map(|&(_, to)| offset(first, to)).collect();
+                        let leaves = plan.leaves(node, first);
                         let mut rows = Rows { diagrams, words, taken };
                         let (fields, row) = rows.lower(roots[&node], &leaves).map_err(|_| {
                             refusals::outgrown(graph.graph[node].span, graph.graph[node].span)
@@ -93,7 +92,14 @@ struct Plan {
 
 impl Plan {
     /// Breadth first from the entry. A node is there once for each counter that is bumped on the way to it.
-    fn new(graph: &Graph<'_>, tallies: &[Identity], image: &mut Image) -> Plan {
+    /// Leaves that no packet takes are left out.
+    fn new(
+        graph: &Graph<'_>,
+        diagrams: &Diagrams,
+        roots: &HashMap<NodeIndex, Ref>,
+        tallies: &[Identity],
+        image: &mut Image,
+    ) -> Plan {
         let mut counters: HashMap<Vec<usize>, u32> = HashMap::new();
         let mut counter = |listed: &[usize]| {
             (!listed.is_empty()).then(|| {
@@ -116,7 +122,13 @@ impl Plan {
                 continue;
             }
             let mut ways = Vec::new();
+            let taken = roots.get(&node).map(|&root| diagrams.leaves(root));
             for (edge, target) in graph.ways(node) {
+                if let (Way::Leaf(leaf), Some(taken)) = (edge.way, &taken)
+                    && !taken.contains(&leaf)
+                {
+                    continue;
+                }
                 let to = (target, counter(&edge.tallies));
                 let place = *places.entry(to).or_insert_with(|| {
                     plan.nodes.push(to);
@@ -127,6 +139,17 @@ impl Plan {
             plan.ways.insert(node, ways);
         }
         plan
+    }
+}
+
+impl Plan {
+    /// Offset of the node of each leaf that is taken.
+    fn leaves(&self, node: NodeIndex, first: u32) -> HashMap<u32, u32> {
+        let leaf = |&(way, to): &(Way, u32)| match way {
+            Way::Leaf(leaf) => Some((leaf, offset(first, to))),
+            _ => None,
+        };
+        self.ways[&node].iter().filter_map(leaf).collect()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use lb_abi::image::{ALL_FIELDS, Field, R_DEFAULT, R_FACTOR, R_MASK, R_NONE, R_PAIRS, ROW_SPARSE};
 
-use super::diagram::{Diagrams, NOTHING, Ref, leaf_number};
+use super::diagram::{Diagrams, Ref, leaf_number};
 use super::words::Words;
 
 /// Words that the decision tables of a policy may take: 16 MiB a half.
@@ -27,7 +27,7 @@ pub struct Rows<'a> {
 
 impl Rows<'_> {
     /// The row at which a region is entered, and the fields of its walk. `leaves`: offset of the node of each leaf.
-    pub fn lower(&mut self, root: Ref, leaves: &[u32]) -> Result<(u32, u32), OverBudget> {
+    pub fn lower(&mut self, root: Ref, leaves: &HashMap<u32, u32>) -> Result<(u32, u32), OverBudget> {
         // A walk of no field does not occur; the protocol is the cheapest one there is.
         let fields = match self.diagrams.fields(root) {
             0 => Field::Proto.bit(),
@@ -43,12 +43,11 @@ impl Rows<'_> {
         &mut self,
         at: Ref,
         order: &[Field],
-        leaves: &[u32],
+        leaves: &HashMap<u32, u32>,
         memo: &mut HashMap<(usize, Ref), u32>,
     ) -> Result<u32, OverBudget> {
         let Some((&field, behind)) = order.split_first() else {
-            debug_assert_ne!(at, NOTHING, "`else` takes what no arm does");
-            return leaves.get(leaf_number(at) as usize).copied().ok_or(OverBudget);
+            return leaves.get(&leaf_number(at)).copied().ok_or(OverBudget);
         };
         if let Some(&known) = memo.get(&(order.len(), at)) {
             return Ok(known);

@@ -1,14 +1,12 @@
 //! Random policies and packets: evaluator and tables must agree on every verdict, reason, frame and backend.
 
-mod generate;
-
 use proptest::prelude::*;
 
 use super::run;
 use crate::eval::{Evaluator, State};
 use crate::lower::compile;
 use crate::packet::build;
-use generate::{Dice, packet, policy};
+use crate::random::{Dice, packet, policy};
 use policy_lang::source::Sources;
 
 const KEY: lb_abi::hash::Key = [7, 11];
