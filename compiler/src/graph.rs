@@ -376,15 +376,4 @@ impl<'p> Graph<'p> {
         }
         way
     }
-
-    /// The tracker that is met first behind a node, on whatever way.
-    pub fn tracker_behind(&self, node: NodeIndex) -> Option<TrackerId> {
-        let mut visit = petgraph::visit::Bfs::new(&self.graph, node);
-        while let Some(next) = visit.next(&self.graph) {
-            if let NodeKind::Track(tracker) = self.graph[next].kind {
-                return Some(tracker);
-            }
-        }
-        None
-    }
 }

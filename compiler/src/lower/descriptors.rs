@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use lb_abi::bundle::{self, Dense, Image, Relocation};
 use lb_abi::image::{
-    L_BURST, L_ID, L_INTERVAL, L_KEY, L_TRACKER, L_UNIT, L_V4, L_V6, LIMIT_BYTES, LIMIT_CONNS, LIMIT_KEY_DST,
+    L_BURST, L_ID, L_INTERVAL, L_KEY, L_UNIT, L_V4, L_V6, LIMIT_BYTES, LIMIT_CONNS, LIMIT_KEY_DST,
     LIMIT_KEY_NONE, LIMIT_KEY_SRC, LIMIT_PACKETS, LIMIT_SHIFT, LIMIT_SYNS, LIMIT_WORDS, P_ID, P_PICK,
     P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6, P_VIA, PICK_FLOW, PICK_RANDOM,
     PICK_ROUND_ROBIN, PICK_SOURCE, POOL_WORDS, T_HALF_OPEN, T_ID, T_IDLE_TCP, T_IDLE_UDP, T_MAX,
@@ -101,11 +101,9 @@ fn limit_unit(limit: &Limit) -> u32 {
     }
 }
 
-/// Writes a limit's descriptor; `tracker` is the offset of that of the tracker that follows, or 0.
 pub fn limit(
     ordinal: u32,
     limit: &Limit,
-    tracker: u32,
     words: &mut Words,
     image: &mut Image,
 ) -> Result<u32, Box<Diagnostic>> {
@@ -129,7 +127,6 @@ pub fn limit(
     for (at, value) in [(L_INTERVAL, interval as u64), (L_BURST, burst as u64)] {
         (row[at], row[at + 1]) = (value as u32, (value >> 32) as u32);
     }
-    row[L_TRACKER] = tracker;
     let offset = words.append(&row).map_err(|Full| refusals::words(limit.span))?;
     image.relocations.push(Relocation { word: offset + L_ID as u32, kind: Dense::Limit });
     Ok(offset)

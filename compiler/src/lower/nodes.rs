@@ -12,7 +12,7 @@ use lb_abi::image::{
 use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_REPLY};
 use petgraph::graph::NodeIndex;
 use policy_lang::diagnostic::Diagnostic;
-use policy_lang::policy::{End, Every, EveryMode, LimitId, LimitUnit, Policy, PoolId, TrackerId, TreeId};
+use policy_lang::policy::{End, Every, EveryMode, LimitId, Policy, PoolId, TrackerId, TreeId};
 
 use super::diagram::{Diagrams, Ref};
 use super::identity::identity;
@@ -169,7 +169,7 @@ struct Bodies<'a, 'p> {
     first: u32,
     /// Offset of the words that hold the backends' numbers.
     numbers: u32,
-    limits: HashMap<(LimitId, u32), u32>,
+    limits: HashMap<LimitId, u32>,
     trackers: HashMap<TrackerId, u32>,
     pools: HashMap<PoolId, u32>,
     turns: HashMap<NodeIndex, u32>,
@@ -216,7 +216,7 @@ impl<'a, 'p> Bodies<'a, 'p> {
         (body[N_OP], body[N_P0]) = match place.kind {
             // `lower` writes regions itself, as they need the diagrams.
             NodeKind::Region(_) => (OP_DECIDE, 0),
-            NodeKind::Limit(limit) => (OP_LIMIT, self.limit(node, limit, words, image)?),
+            NodeKind::Limit(limit) => (OP_LIMIT, self.limit(limit, words, image)?),
             NodeKind::Track(tracker) => (OP_TRACK, self.tracker(tracker, words, image)?),
             NodeKind::Translate(pool) => (OP_TRANSLATE, self.pool(pool, words, image)?),
             NodeKind::TranslateBack => (OP_TRANSLATE_BACK, 0),
@@ -236,23 +236,15 @@ impl<'a, 'p> Bodies<'a, 'p> {
 
     fn limit(
         &mut self,
-        node: NodeIndex,
         limit: LimitId,
         words: &mut Words,
         image: &mut Image,
     ) -> Result<u32, Box<Diagnostic>> {
-        let declared = &self.policy.limits[limit.index()];
-        let tracker = match self.graph.tracker_behind(node) {
-            Some(tracker) if declared.unit == LimitUnit::Connections => {
-                self.tracker(tracker, words, image)?
-            }
-            _ => 0,
-        };
-        if let Some(&known) = self.limits.get(&(limit, tracker)) {
+        if let Some(&known) = self.limits.get(&limit) {
             return Ok(known);
         }
-        let made = descriptors::limit(limit.0, declared, tracker, words, image)?;
-        self.limits.insert((limit, tracker), made);
+        let made = descriptors::limit(limit.0, &self.policy.limits[limit.index()], words, image)?;
+        self.limits.insert(limit, made);
         Ok(made)
     }
 

@@ -204,8 +204,6 @@ pub const L_V6: usize = 4;
 pub const L_INTERVAL: usize = 5;
 /// Burst × interval in 1/64 ns: low word, high word.
 pub const L_BURST: usize = 7;
-/// Offset of the tracker that follows, 0 if none (for `conn/s` outside of TCP).
-pub const L_TRACKER: usize = 9;
 pub const LIMIT_WORDS: usize = 16;
 
 pub const LIMIT_PACKETS: u32 = 0;
@@ -213,7 +211,7 @@ pub const LIMIT_PACKETS: u32 = 0;
 pub const LIMIT_BYTES: u32 = 1;
 /// TCP segments with SYN and without ACK; everything else passes uncounted.
 pub const LIMIT_SYNS: u32 = 2;
-/// As `LIMIT_SYNS` for TCP; for other protocols packets unknown to the tracker.
+/// As `LIMIT_SYNS` for TCP; for other protocols packets without a live flow.
 pub const LIMIT_CONNS: u32 = 3;
 
 pub const LIMIT_KEY_NONE: u32 = 0;

@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use lb_abi::bundle::Dense;
 use lb_abi::image::{
-    ALL_FIELDS, END_REPLY_ECHO, EVERY_RANDOM, H_ENTRY, L_BURST, L_ID, L_INTERVAL, L_KEY, L_TRACKER, L_UNIT,
-    L_V4, L_V6, LIMIT_CONNS, LIMIT_KEY_DST, LIMIT_WORDS, MAX_STEPS, N_COUNTER, N_EXIT_A, N_EXIT_B, N_NEXT,
-    N_OP, N_P0, N_P1, N_P2, NODE_WORDS, OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE,
-    OP_TRANSLATE_BACK, P_ID, P_PICK, P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6,
-    P_VIA, PICK_FLOW, POOL_WORDS, R_MASK, ROW_OFFSET, ROW_SPARSE, T_ID, TRACKER_WORDS, VIA_NAT,
+    ALL_FIELDS, END_REPLY_ECHO, EVERY_RANDOM, H_ENTRY, L_BURST, L_ID, L_INTERVAL, L_KEY, L_UNIT, L_V4, L_V6,
+    LIMIT_CONNS, LIMIT_KEY_DST, LIMIT_WORDS, MAX_STEPS, N_COUNTER, N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0,
+    N_P1, N_P2, NODE_WORDS, OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK,
+    P_ID, P_PICK, P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6, P_VIA, PICK_FLOW,
+    POOL_WORDS, R_MASK, ROW_OFFSET, ROW_SPARSE, T_ID, TRACKER_WORDS, VIA_NAT,
 };
 
 use super::super::Corrupt;
@@ -147,10 +147,6 @@ impl Checked<'_> {
         }
         if wide(L_INTERVAL) >= 1 << 62 || wide(L_BURST) >= 1 << 62 {
             return Err(word(at + L_INTERVAL, "a limit that would overflow"));
-        }
-        let tracker = row[L_TRACKER];
-        if tracker != 0 {
-            self.tracker(at + L_TRACKER, tracker)?;
         }
         self.dense(at + L_ID, Dense::Limit)
     }
