@@ -27,6 +27,8 @@ pub struct Trial {
     generation: Generation,
     flags: Flags,
     features: u32,
+    /// Templates there is room for, and those there are.
+    room: u32,
     templates: u32,
     swaps: u32,
 }
@@ -86,15 +88,15 @@ impl Trial {
     /// # Errors
     /// `Verifier`, `Image`, `TooMany`, and `Kernel` without CAP_BPF and CAP_NET_ADMIN.
     pub fn load(image: &Image, features: u32) -> Result<Trial, Error> {
-        let templates = if features & FEATURE_BENCH == 0 { 1 } else { maps::MAX_TEMPLATES };
+        let room = if features & FEATURE_BENCH == 0 { 1 } else { maps::MAX_TEMPLATES };
         let numbers = Generation::default().number(image);
-        let sizes = Sizes::needed(image, &numbers)?.with_templates(templates);
+        let sizes = Sizes::needed(image, &numbers)?.with_templates(room);
         let flags = flags(image, features);
         let plane = Plane::load(flags, &sizes, [0; 2], None)?;
         plane.write_half(0, &numbers.relocate(image)?);
         plane.clear_fresh(image, &numbers, &[])?;
         let generation = Generation::of(image, &numbers);
-        Ok(Trial { plane, generation, flags, features, templates, swaps: 0 })
+        Ok(Trial { plane, generation, flags, features, room, templates: 0, swaps: 0 })
     }
 
     /// The frames of a bench mix: the first [`maps::TEMPLATE_BYTES`] bytes of each, sent in this order over and over
@@ -103,25 +105,33 @@ impl Trial {
     /// # Errors
     /// `TooMany`; `Kernel` if the map cannot be written.
     pub fn set_templates(&mut self, frames: &[Vec<u8>]) -> Result<(), Error> {
-        const VALUE: usize = size_of::<maps::Template>();
-        if frames.len() > self.templates as usize {
-            let max = self.templates.into();
+        if frames.len() > self.room as usize {
+            let max = self.room.into();
             return Err(Error::TooMany { what: "packets of a bench mix", wanted: frames.len() as u64, max });
         }
-        let end = [Vec::new()];
-        for (index, frame) in frames.iter().chain(&end).take(self.templates as usize).enumerate() {
-            let mut value = [0; VALUE];
-            let len = frame.len().min(maps::TEMPLATE_BYTES);
-            for (to, from) in value.iter_mut().zip((len as u32).to_ne_bytes()) {
-                *to = from;
-            }
-            for (to, from) in value.iter_mut().skip(8).zip(frame.iter().take(len)) {
-                *to = *from;
-            }
-            bpf::update_bytes(self.plane.maps.fd(Which::Templates), index as u32, &value, VALUE)
-                .map_err(|e| Error::kernel("write a template", e))?;
+        for (index, frame) in (0..).zip(frames) {
+            self.write_template(index, frame)?;
         }
+        // The program may stand anywhere in the former mix: it goes back to the start where it finds an end.
+        for index in frames.len() as u32..self.templates {
+            self.write_template(index, &[])?;
+        }
+        self.templates = frames.len() as u32;
         Ok(())
+    }
+
+    fn write_template(&self, index: u32, frame: &[u8]) -> Result<(), Error> {
+        const VALUE: usize = size_of::<maps::Template>();
+        let mut value = [0; VALUE];
+        let len = frame.len().min(maps::TEMPLATE_BYTES);
+        for (to, from) in value.iter_mut().zip((len as u32).to_ne_bytes()) {
+            *to = from;
+        }
+        for (to, from) in value.iter_mut().skip(8).zip(frame.iter().take(len)) {
+            *to = *from;
+        }
+        bpf::update_bytes(self.plane.maps.fd(Which::Templates), index, &value, VALUE)
+            .map_err(|e| Error::kernel("write a template", e))
     }
 
     /// Makes another image current as `apply` would, with the same state: by a store where flags and sizes are the
@@ -129,7 +139,7 @@ impl Trial {
     pub fn swap(&mut self, image: &Image) -> Result<(), Error> {
         let numbers = self.generation.number(image);
         let words = numbers.relocate(image)?;
-        let sizes = Sizes::needed(image, &numbers)?.with_templates(self.templates);
+        let sizes = Sizes::needed(image, &numbers)?.with_templates(self.room);
         let flags = flags(image, self.features);
         let mut next = Generation::of(image, &numbers);
         self.swaps = self.swaps.wrapping_add(1);

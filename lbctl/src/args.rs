@@ -54,6 +54,23 @@ pub enum Format {
     Json,
 }
 
+/// `--format` and its short form for programs.
+#[derive(clap::Args, Debug)]
+pub struct FormatArgs {
+    /// How findings are shown.
+    #[arg(long, value_enum, default_value_t = Format::Human)]
+    format: Format,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+impl FormatArgs {
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
+    }
+}
+
 /// Which instance of lbctl on this host.
 #[derive(clap::Args, Debug)]
 pub struct InstanceArgs {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use policy_lang::policy::Policy;
 use serde_json::json;
 
-use crate::args::Format;
+use crate::args::{Format, FormatArgs};
 use crate::console::{Console, Exit, Outcome};
 use crate::{findings, policy_file};
 
@@ -16,9 +16,8 @@ pub struct Args {
     /// The policy; - reads standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// How findings are shown.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    #[command(flatten)]
+    pub format: FormatArgs,
     /// Make this warning (by code or name) an error; may be repeated.
     #[arg(long, value_name = "CODE")]
     pub deny: Vec<String>,
@@ -35,8 +34,8 @@ Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let file = policy_file::load(&args.file, &args.deny)?;
     let errors = findings::errors(&file.findings);
-    file.tell(console, args.format);
-    if args.format == Format::Json {
+    file.tell(console, args.format.format());
+    if args.format.format() == Format::Json {
         console.json(&json!({
             "version": 1,
             "file": file.name,

@@ -1,25 +1,255 @@
-//! Owns `lbctl test`.
+//! Owns `lbctl test`: what became of the expect blocks, as text or as JSON.
+//! Never runs a packet itself.
 
-#[allow(unused_imports)]
-use crate::args::{Format, InstanceArgs};
-use crate::console::{Console, Failure, Outcome};
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::io::Write;
+use std::path::PathBuf;
+
+use compiler::eval::{PathStep, StepKind};
+use compiler::expect::{self, Finding, Packet, Report, Test};
+use policy_lang::source::{Sources, Span};
+use serde_json::{Value, json};
+
+use crate::args::{Format, FormatArgs};
+use crate::console::{Console, Exit, Outcome};
+use crate::findings::places::Places;
+use crate::policy_file::PolicyFile;
+use crate::table::columns;
+use crate::{findings, policy_file};
 
 #[derive(clap::Args, Debug)]
-#[command(about = "Run a policy's expect blocks through the reference evaluator and the compiled tables", after_help = EXAMPLES)]
+#[command(
+    about = "Run a policy's expect blocks through the reference evaluator and the compiled tables",
+    after_help = EXAMPLES
+)]
 pub struct Args {
     /// The policy; - reads standard input.
     #[arg(value_name = "FILE")]
-    pub file: std::path::PathBuf,
-    /// How findings are shown.
-    #[arg(long, value_enum, default_value_t = Format::Human)]
-    pub format: Format,
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub format: FormatArgs,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lbctl test policy.lbp
-  lbctl test policy.lbp --format json";
+  lbctl test policy.lbp --format short
+  lbctl test policy.lbp --json | jq '.tests[] | select(.passed | not)'
 
-pub fn run(_args: &Args, _console: &mut Console) -> Outcome {
-    Err(Failure::new("test is not in this build yet"))
+Exit codes: 0 all passed, 1 a test failed or the policy has errors, 2 the file cannot be read.";
+
+pub fn run(args: &Args, console: &mut Console) -> Outcome {
+    let file = policy_file::load(&args.file, &[])?;
+    let format = args.format.format();
+    let errors = findings::errors(&file.findings);
+    if errors > 0 {
+        file.tell(console, format);
+    }
+    let report = match (&file.policy, &file.image) {
+        (Some(policy), Some(image)) => expect::run(policy, &file.sources, Some(image)),
+        _ => Report { tests: Vec::new() },
+    };
+    let places = Places::of(&file.sources, spans(&report));
+    match format {
+        Format::Json => console.json(&document(&file, &report, &places))?,
+        _ if errors > 0 => console.say(&format!("{}: not tested: {}\n", file.name, why_not(&file))),
+        Format::Human => {
+            for test in &report.tests {
+                console.write_all(human(test, &places, &file.sources).as_bytes())?;
+            }
+        }
+        Format::Short => {
+            for test in &report.tests {
+                console.write_all(short(test, &places, &file.sources).as_bytes())?;
+            }
+        }
+    }
+    if format != Format::Json && errors == 0 {
+        writeln!(console, "{}: {}", file.name, summary(&report))?;
+    }
+    Ok(if errors == 0 && report.passed() { Exit::Well } else { Exit::Findings })
+}
+
+fn why_not(file: &PolicyFile) -> String {
+    let codes: BTreeSet<&str> =
+        file.findings.iter().map(|one| one.code).filter(|code| code.starts_with('N')).collect();
+    let others = file
+        .findings
+        .iter()
+        .any(|one| one.severity == policy_lang::diagnostic::Severity::Error && !one.code.starts_with('N'));
+    if others {
+        return "the policy has errors".to_owned();
+    }
+    let codes: Vec<&str> = codes.into_iter().collect();
+    format!("the policy uses what this edition of lbctl cannot carry out yet ({})", codes.join(", "))
+}
+
+fn summary(report: &Report) -> String {
+    let failed = report.tests.iter().filter(|test| !test.passed()).count();
+    let packets: u64 =
+        report.tests.iter().flat_map(|test| &test.packets).map(|packet| u64::from(packet.times)).sum();
+    let by = "through the evaluator and the compiled tables";
+    match (report.tests.len(), failed) {
+        (0, _) => "no expect blocks, nothing to test".to_owned(),
+        (1, 0) => format!("1 test passed ({packets} packets, {by})"),
+        (all, 0) => format!("{all} tests passed ({packets} packets, {by})"),
+        (all, failed) => format!("{failed} of {all} tests failed"),
+    }
+}
+
+/// Every place that the report names.
+fn spans(report: &Report) -> impl Iterator<Item = Span> {
+    report.tests.iter().flat_map(|test| {
+        let steps = test.packets.iter().flat_map(|packet| packet.path.iter().filter_map(|step| step.span));
+        std::iter::once(test.span).chain(test.packets.iter().map(|packet| packet.span)).chain(steps)
+    })
+}
+
+fn at(span: Span, places: &Places) -> String {
+    let place = places.start(span);
+    format!("{}:{}:{}", places.file(span).name, place.line, place.column)
+}
+
+fn written<'a>(span: Span, places: &Places<'a>) -> &'a str {
+    places.file(span).text.get(places.range(span)).unwrap_or_default().trim()
+}
+
+fn human(test: &Test, places: &Places, sources: &Sources) -> String {
+    if test.passed() {
+        return format!("ok      {}\n", test.title);
+    }
+    let mut text = format!("FAILED  {}\n", test.title);
+    if !test.refused.is_empty() {
+        let _ = writeln!(text, "  with what is given, the policy does not compile:");
+        text.push_str(&findings::short(sources, &test.refused));
+    }
+    for packet in test.packets.iter().filter(|packet| packet.finding != Finding::Passed) {
+        let _ = writeln!(text, "  {}: {}", at(packet.span, places), written(packet.span, places));
+        let which = if packet.times > 1 {
+            format!(" by packet {} of {}", packet.time, packet.times)
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "    expected  {}", packet.expected);
+        let _ = writeln!(text, "    got       {}{which}", packet.got);
+        if let Finding::Disagreed { tables } = &packet.finding {
+            let _ = writeln!(text, "    tables    {tables}");
+            let _ = writeln!(
+                text,
+                "    evaluator and compiled tables differ: this is a bug of lbctl, please report it"
+            );
+        }
+        let _ = writeln!(text, "    its way");
+        text.push_str(&columns(&way(packet, places), &[], "      "));
+    }
+    text
+}
+
+/// Place, answer and text of each step.
+fn way(packet: &Packet, places: &Places) -> Vec<Vec<String>> {
+    let steps = packet.path.iter().enumerate().filter(|(index, step)| {
+        // A guard of one comparison is the arm itself, which comes next.
+        let next = packet.path.get(index + 1);
+        !(step.kind == StepKind::Guard { held: true }
+            && next.is_some_and(|next| next.kind == StepKind::Arm && next.span == step.span))
+    });
+    let row = |step: &PathStep| {
+        let place = step.span.map_or(String::new(), |span| at(span, places));
+        let (answer, text) = told(step);
+        vec![place, answer.to_owned(), text]
+    };
+    steps.map(|(_, step)| row(step)).collect()
+}
+
+/// A step in the words of a user: what was answered, and to what.
+fn told(step: &PathStep) -> (&'static str, String) {
+    let text = &step.text;
+    match step.kind {
+        StepKind::Guard { held: false } => ("no", text.clone()),
+        StepKind::Guard { held: true } => ("yes", text.clone()),
+        StepKind::Arm | StepKind::Else => ("taken", text.clone()),
+        StepKind::Turn(way) => ("taken", format!("{text}, way {way}")),
+        StepKind::Before => ("", format!("before the tree: {text}")),
+        StepKind::Tree => ("", format!("tree {text}")),
+        StepKind::Stage { exit: None } | StepKind::End => ("", text.clone()),
+        StepKind::Stage { exit: Some(exit) } => ("", format!("{text}, left by {exit}")),
+        StepKind::Refused => ("", format!("dropped here: {text}")),
+        StepKind::Node(offset) => ("", format!("node {offset} {text}")),
+    }
+}
+
+fn short(test: &Test, places: &Places, sources: &Sources) -> String {
+    let mut text = findings::short(sources, &test.refused);
+    for packet in test.packets.iter().filter(|packet| packet.finding != Finding::Passed) {
+        let tables = match &packet.finding {
+            Finding::Disagreed { tables } => format!(", the tables {tables}"),
+            _ => String::new(),
+        };
+        let _ = writeln!(
+            text,
+            "{}: failed: {}: expected {}, got {}{tables}",
+            at(packet.span, places),
+            test.title,
+            packet.expected,
+            packet.got
+        );
+    }
+    text
+}
+
+fn document(file: &PolicyFile, report: &Report, places: &Places) -> Value {
+    let failed = report.tests.iter().filter(|test| !test.passed()).count();
+    let tests: Vec<Value> =
+        report.tests.iter().map(|test| test_document(test, places, &file.sources)).collect();
+    json!({
+        "version": 1,
+        "file": file.name,
+        "policy": file.policy.as_ref().map(|policy| &policy.name),
+        "passed": report.tests.len() - failed,
+        "failed": failed,
+        "tests": tests,
+        "findings": findings::json(&file.sources, &file.findings),
+    })
+}
+
+fn test_document(test: &Test, places: &Places, sources: &Sources) -> Value {
+    let packets = test.packets.iter().map(|packet| {
+        let place = places.start(packet.span);
+        let tables = match &packet.finding {
+            Finding::Disagreed { tables } => Some(tables),
+            _ => None,
+        };
+        json!({
+            "file": places.file(packet.span).name,
+            "line": place.line,
+            "column": place.column,
+            "packet": written(packet.span, places),
+            "times": packet.times,
+            "time": packet.time,
+            "expected": packet.expected,
+            "got": packet.got,
+            "tables": tables,
+            "passed": packet.finding == Finding::Passed,
+            "path": packet.path.iter().map(|step| step_document(step, places)).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "title": test.title,
+        "file": places.file(test.span).name,
+        "line": places.start(test.span).line,
+        "passed": test.passed(),
+        "packets": packets.collect::<Vec<_>>(),
+        "refused": findings::json(sources, &test.refused),
+    })
+}
+
+fn step_document(step: &PathStep, places: &Places) -> Value {
+    let (answer, text) = told(step);
+    json!({
+        "file": step.span.map(|span| &places.file(span).name),
+        "line": step.span.map(|span| places.start(span).line),
+        "answer": (!answer.is_empty()).then_some(answer),
+        "text": text,
+    })
 }

@@ -2,14 +2,14 @@
 //! `--deny` makes of it. Never decides what is a finding.
 
 mod excerpt;
-mod places;
+pub mod places;
 
 use std::fmt::Write;
 
 use annotate_snippets::renderer::DEFAULT_TERM_WIDTH;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use policy_lang::diagnostic::{Diagnostic, NAMES, Severity};
-use policy_lang::source::Sources;
+use policy_lang::source::{Sources, Span};
 use serde::Serialize;
 
 use crate::console::Failure;
@@ -72,13 +72,19 @@ fn word(severity: Severity) -> &'static str {
     }
 }
 
+/// Every place that the findings name.
+fn spans(diagnostics: &[Diagnostic]) -> impl Iterator<Item = Span> {
+    let places = diagnostics.iter().flat_map(|one| std::iter::once(&one.primary).chain(&one.secondary));
+    places.map(|&(span, _)| span)
+}
+
 /// One line each: `file:line:column: severity[code]: message`.
 pub fn short(sources: &Sources, diagnostics: &[Diagnostic]) -> String {
-    let places = Places::of(sources, diagnostics);
+    let places = Places::of(sources, spans(diagnostics));
     let mut text = String::new();
     for one in diagnostics {
         let span = one.primary.0;
-        let place = places.place(span.file, places.range(span).start);
+        let place = places.start(span);
         let (file, severity) = (&places.file(span).name, word(one.severity));
         let message = one_line(&one.message);
         let _ = writeln!(text, "{file}:{}:{}: {severity}[{}]: {message}", place.line, place.column, one.code);
@@ -93,7 +99,7 @@ fn one_line(text: &str) -> String {
 
 /// With the source underlined, why, and how to mend it.
 pub fn human(sources: &Sources, diagnostics: &[Diagnostic], colours: bool) -> String {
-    let places = Places::of(sources, diagnostics);
+    let places = Places::of(sources, spans(diagnostics));
     let width = terminal_size::terminal_size().map_or(DEFAULT_TERM_WIDTH, |(width, _)| usize::from(width.0));
     let renderer = if colours { Renderer::styled() } else { Renderer::plain() }.term_width(width.max(60));
     let mut text = String::new();
@@ -115,7 +121,7 @@ fn group<'a>(one: &'a Diagnostic, places: &Places<'a>) -> Group<'a> {
     };
     let mut group = level.primary_title(&one.message).id(one.code).elements(Vec::<Origin>::new());
     for excerpt in excerpt::excerpts(one, places) {
-        let file = &places.file(policy_lang::source::Span { file: excerpt.file, start: 0, end: 0 }).name;
+        let file = &places.file(Span { file: excerpt.file, start: 0, end: 0 }).name;
         let mut snippet = Snippet::source(excerpt.text).line_start(excerpt.first_line);
         if excerpt.cut {
             let place = excerpt.place;
@@ -170,8 +176,8 @@ struct Marked<'a> {
 }
 
 pub fn json<'a>(sources: &'a Sources, diagnostics: &'a [Diagnostic]) -> Vec<Finding<'a>> {
-    let places = Places::of(sources, diagnostics);
-    let marked = |(span, label): &'a (policy_lang::source::Span, String)| {
+    let places = Places::of(sources, spans(diagnostics));
+    let marked = |(span, label): &'a (Span, String)| {
         let range = places.range(*span);
         let (start, end) = (places.place(span.file, range.start), places.place(span.file, range.end));
         Marked {

@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use policy_lang::diagnostic::Diagnostic;
 use policy_lang::source::{FileId, Place, Source, Sources, Span};
 
 /// Line starts of the texts that have findings.
@@ -14,11 +13,10 @@ pub struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub fn of(sources: &'a Sources, diagnostics: &[Diagnostic]) -> Places<'a> {
+    /// For spans in the files of these.
+    pub fn of(sources: &'a Sources, spans: impl IntoIterator<Item = Span>) -> Places<'a> {
         let mut starts = HashMap::new();
-        for (span, _) in
-            diagnostics.iter().flat_map(|one| std::iter::once(&one.primary).chain(&one.secondary))
-        {
+        for span in spans {
             starts.entry(span.file).or_insert_with(|| {
                 let text = sources.file(span.file).text.as_bytes();
                 let newlines = text.iter().enumerate().filter(|&(_, &byte)| byte == b'\n');
@@ -54,6 +52,11 @@ impl<'a> Places<'a> {
         let start = starts.get(line).copied().unwrap_or(text.len());
         let end = starts.get(line + 1).map_or(text.len(), |next| next - 1);
         start..end.max(start)
+    }
+
+    /// Where a span begins.
+    pub fn start(&self, span: Span) -> Place {
+        self.place(span.file, self.range(span).start)
     }
 
     /// Place of an offset.
