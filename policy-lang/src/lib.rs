@@ -10,6 +10,7 @@ mod names;
 mod parse;
 pub mod policy;
 mod report;
+mod rules;
 pub mod source;
 mod text;
 mod typing;

@@ -37,9 +37,11 @@ impl Report {
         Finding(&mut self.found[last])
     }
 
-    /// How many errors there are so far.
-    pub fn errors(&self) -> usize {
-        self.found.iter().filter(|finding| finding.severity == Severity::Error).count()
+    /// How many errors there are so far, refusals of what is not yet possible left out.
+    pub fn faults(&self) -> usize {
+        let fault =
+            |finding: &&Diagnostic| finding.severity == Severity::Error && !finding.code.starts_with('N');
+        self.found.iter().filter(fault).count()
     }
 
     pub fn has_errors(&self) -> bool {
@@ -49,6 +51,8 @@ impl Report {
     /// In the order of the text; findings of one place stay in the order they were made.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.found.sort_by_key(|finding| (finding.primary.0.file, finding.primary.0.start));
+        // What stands in a const is read wherever the const is used.
+        self.found.dedup();
         self.found
     }
 }

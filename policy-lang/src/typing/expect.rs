@@ -37,7 +37,7 @@ impl Typing<'_> {
 
     fn step(&mut self, step: &Written) -> Option<Step> {
         let text: Vec<&str> = step.words.iter().map(|word| word.text.as_str()).collect();
-        if text.first() != Some(&"packet")
+        if matches!(text.first(), Some(&("given" | "after")))
             && let Some(outcome) = &step.outcome
         {
             let place = outcome.first().map_or(step.span, |word| word.span);

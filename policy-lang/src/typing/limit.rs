@@ -1,6 +1,7 @@
 //! Owns limits: `limit NAME { per …; rate …; burst …; max … }`. Never where a limit stands.
 
 use super::Typing;
+use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::policy::{Limit, LimitKey, LimitUnit};
 use crate::value::quantity::{self, Rate};
@@ -28,7 +29,7 @@ impl Typing<'_> {
         let settings = self.settings(block, &owner, &["per", "rate", "burst", "max"], &[]);
         let find = |name: &str| settings.iter().copied().find(|setting| setting.name.text == name);
         // A setting that is there and wrong has been told; only what is not written is missing.
-        let written = |name: &str| block.settings.iter().any(|setting| setting.name.text == name);
+        let written = |name: &str| written(block, name);
         let (per, max) = (written("per"), written("max"));
         if let Some(setting) = find("per") {
             limit.key = self.limit_key(setting);
@@ -97,7 +98,10 @@ impl Typing<'_> {
             self.report
                 .error("E0410", setting.span, "the burst is less than what the rate brings in 4 ms")
                 .because("the clock of the packet path steps by 4 ms: a smaller bucket cannot hold the rate")
-                .help(format!("let the burst be {least} at least"));
+                .help(match rate.unit {
+                    LimitUnit::Bits => format!("let the burst be {}KiB at least", least.div_ceil(8 << 10)),
+                    _ => format!("let the burst be {least} at least"),
+                });
         } else if burst < packet {
             self.report
                 .warning("W0407", setting.span, "the burst is smaller than a full packet of 1,500 bytes")

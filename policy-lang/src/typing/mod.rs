@@ -110,6 +110,7 @@ pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Repo
     };
     if !typing.report.has_errors() {
         typing.names.report_unused(typing.report);
+        crate::rules::check(&policy, typing.report);
     }
     Some(policy)
 }

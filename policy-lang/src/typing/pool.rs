@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::Typing;
+use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::names::Kind;
 use crate::policy::{Backend, Pick, Pool, Via};
@@ -22,7 +23,7 @@ impl Typing<'_> {
 
     fn pool(&mut self, name: &Word, block: &Block) -> Pool {
         let owner = format!("pool `{}`", name.text);
-        let before = self.report.errors();
+        let before = self.report.faults();
         let mut pool = Pool {
             name: name.text.clone(),
             span: name.span,
@@ -70,7 +71,7 @@ impl Typing<'_> {
                 }
             }
         }
-        let written = |name: &str| block.settings.iter().any(|setting| setting.name.text == name);
+        let written = |name: &str| written(block, name);
         if !written("pick") {
             let why = "the pool does not say which backend a new flow is given to";
             let form = "`pick round-robin`, `pick random`, `pick source` or `pick maglev 65_537 by flow`";
@@ -97,8 +98,7 @@ impl Typing<'_> {
                 .help("add `source ADDRESS`, or remove `ports`");
         }
         // A pool with a mistake in it may have lost a backend or a source by that alone.
-        let sound = self.report.errors() == before;
-        if sound || !nat {
+        if self.report.faults() == before {
             self.pool_rules(name, &pool, pick, nat);
         }
         pool
@@ -127,7 +127,14 @@ impl Typing<'_> {
                     .help(format!("write {}", next_prime(u64::from(slots).max(needed))));
             } else if u64::from(slots) < needed {
                 self.report
-                    .error("E0409", name.span, format!("{slots} slots are too few for {count} backends"))
+                    .error(
+                        "E0409",
+                        name.span,
+                        format!(
+                            "{slots} slots are too few for {count} backend{}",
+                            if count == 1 { "" } else { "s" }
+                        ),
+                    )
                     .because("with fewer than 100 slots a backend, the shares differ by more than 1 %")
                     .help(format!("write {}", next_prime(needed)));
             }
@@ -155,7 +162,7 @@ impl Typing<'_> {
                     .because("a translated packet needs a source address of its backend's family")
                     .help(format!("add an {family} address to `source`"));
             }
-            if sourced && backends == 0 && sources > 0 {
+            if sourced && count > 0 && backends == 0 && sources > 0 {
                 self.report
                     .warning(
                         "W0408",

@@ -5,8 +5,13 @@ use std::collections::HashMap;
 
 use super::Typing;
 use crate::ast::{Block, Setting, Word};
-use crate::report::suggestion;
+use crate::report::{nearest, suggestion};
 use crate::source::Span;
+
+/// Whether the block has this setting, be it with a slip in its name (which has been told).
+pub(super) fn written(block: &Block, name: &str) -> bool {
+    block.settings.iter().any(|setting| nearest(&setting.name.text, [name]).is_some())
+}
 
 impl Typing<'_> {
     /// The settings of a block that are known and written once (those in `many`: as often as you like).

@@ -28,6 +28,7 @@ impl Typing<'_> {
                     self.report
                         .error("E0310", word.span, format!("side `{}` is not written like this", name.text))
                         .help("write `side NAME when GUARD` or `side NAME otherwise`");
+                    rest = rest.or(Some(name));
                     None
                 }
             };

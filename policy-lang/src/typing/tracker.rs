@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Typing;
+use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::policy::Tracker;
 use crate::value::quantity;
@@ -44,7 +45,7 @@ impl Typing<'_> {
                 }
             }
         }
-        if !block.settings.iter().any(|setting| setting.name.text == "max") {
+        if !written(block, "max") {
             self.report
                 .error("E0404", name.span, format!("{owner} does not state `max`"))
                 .because("every table has a size, and `full` is what happens beyond it")

@@ -1,0 +1,6 @@
+//! The tests of this crate over whole texts: bad examples, the repository's policies, arbitrary input.
+
+mod any_input;
+mod bad;
+mod common;
+mod policies;

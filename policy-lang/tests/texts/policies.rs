@@ -1,0 +1,64 @@
+//! The policies of the repository: what runs today is green, what does not is refused for the reasons listed.
+
+use crate::common;
+use policy_lang::diagnostic::Severity;
+
+fn refusals(name: &str) -> String {
+    let checked = common::check(&common::repository("policies").join(name));
+    assert!(checked.policy.is_none(), "{name} cannot run yet");
+    for finding in checked.diagnostics.iter().filter(|finding| finding.severity == Severity::Error) {
+        assert!(finding.code.starts_with('N'), "{name}: {} {}", finding.code, finding.message);
+    }
+    let shown = common::render(&checked, |finding| finding.severity == Severity::Error);
+    // One line each: code, what, where.
+    let lines: Vec<&str> =
+        shown.lines().filter(|line| !line.contains("why:") && !line.contains("help:")).collect();
+    lines
+        .chunks(2)
+        .map(|pair| pair.iter().map(|line| line.trim()).collect::<Vec<_>>().join("\n  "))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn edge_is_refused_for_these_reasons() {
+    insta::assert_snapshot!(refusals("edge.lbp"));
+}
+
+#[test]
+fn hero_is_refused_for_these_reasons() {
+    insta::assert_snapshot!(refusals("hero.lbp"));
+}
+
+#[test]
+fn what_runs_today_is_green() {
+    for name in ["firewall-tree-demo.lbp", "nat.lbp", "firewall.lbp"] {
+        let checked = common::check(&common::repository("policies").join(name));
+        assert!(checked.policy.is_some(), "{}", common::render(&checked, |_| true));
+        // A side by source address can be forged, and the demo is written that way.
+        let shown = common::render(&checked, |finding| {
+            finding.severity == Severity::Warning && finding.code != "W0401"
+        });
+        assert_eq!(shown, "", "{name}");
+    }
+}
+
+#[test]
+fn the_typed_demo_is_what_it_says() {
+    let checked = common::check(&common::repository("policies/firewall-tree-demo.lbp"));
+    let policy = checked.policy.expect("the demo is green");
+    assert_eq!(policy.name, "demo");
+    assert_eq!(policy.trees.len(), 1);
+    let pool = &policy.pools[0];
+    assert_eq!((pool.name.as_str(), pool.ports), ("app", Some((1_000, 14_999))));
+    assert_eq!(pool.sources_v4, ["192.168.0.100".parse::<std::net::Ipv4Addr>().unwrap()]);
+    assert_eq!(
+        pool.backends[0].v4,
+        Some(("192.168.0.1".parse().unwrap(), 0)),
+        "a port of 0 keeps the packet's"
+    );
+    let policy_lang::policy::Tail::Match(root) = &policy.root.tail else { panic!("the root matches") };
+    assert_eq!(root.arms[0].text, "from B");
+    assert_eq!(policy.expects[0].steps.len(), 5);
+    assert_eq!(policy.asserts.len(), 1);
+}
