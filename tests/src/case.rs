@@ -1,8 +1,8 @@
 //! Owns cases: a policy, and frames and times that are run against it, with their form as a pair of files
 //! (`NAME.lbp`, `NAME.frames`) that is replayed for ever. Never runs one.
 //!
-//! A `.frames` file has one step a line: `key HEX HEX` and `seed N` at most once and first, then `clock NS` and
-//! `frame HEX` in any order. `#` starts a comment.
+//! A `.frames` file has one step a line: `key HEX HEX` and `seed N` at most once and first, then `clock NS`, `frame HEX`,
+//! and `gone N` or `back N` for backend N in any order. `#` starts a comment.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -81,6 +81,9 @@ impl Case {
                 Step::Frame(frame) => {
                     let _ = writeln!(text, "frame {}", hex(frame));
                 }
+                Step::Backend { ordinal, there } => {
+                    let _ = writeln!(text, "{} {ordinal}", if *there { "back" } else { "gone" });
+                }
             }
         }
         text
@@ -104,12 +107,16 @@ impl Case {
                 ["frame", bytes] => {
                     self.steps.push(Step::Frame(unhex(bytes).ok_or_else(|| bad("not a frame"))?));
                 }
+                [word @ ("gone" | "back"), number] => {
+                    let ordinal = number.parse().map_err(|_| bad("not a backend"))?;
+                    self.steps.push(Step::Backend { ordinal, there: word == "back" });
+                }
                 _ => return Err(bad("not a step")),
             }
         }
         let times = std::iter::once(&Step::Clock(START)).chain(&self.steps).filter_map(|step| match step {
             Step::Clock(ns) => Some(*ns),
-            Step::Frame(_) => None,
+            Step::Frame(_) | Step::Backend { .. } => None,
         });
         if !times.is_sorted() {
             return Err(BadLine { line: 0, why: "the clock runs backwards".to_owned() });
@@ -143,8 +150,11 @@ mod tests {
     fn what_is_written_is_read_back() {
         let dir = tempfile::tempdir().unwrap();
         let mut case = Case::new("lbp 1\n".to_owned(), 7);
-        case.steps =
-            vec![Step::Frame(vec![0x02, 0xff]), Step::Clock(START + 5), Step::Frame(Vec::from([0; 14]))];
+        case.steps = vec![
+            Step::Frame(vec![0x02, 0xff]),
+            Step::Clock(START + 5),
+            Step::Backend { ordinal: 3, there: false },
+        ];
         let path = case.write(dir.path(), "one", "two\nlines").unwrap();
         assert_eq!(Case::read(&path).unwrap(), case);
         assert_eq!(Case::read_all(dir.path()).unwrap().len(), 1);

@@ -40,6 +40,8 @@ pub struct Played {
     pub reasons: [u64; REASON_COUNT],
     pub tallies: Tallies,
     pub flows: Flows,
+    /// Proven flows by tracker.
+    pub proven: Vec<u64>,
 }
 
 impl Played {
@@ -95,6 +97,9 @@ pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergen
             let more = got.iter().find(|entry| !wanted.contains(entry));
             return Err(Divergence(format!("{table} flows: wanted {missing:x?}, {who} has {more:x?}")));
         }
+    }
+    if right.proven != other.proven {
+        return Err(Divergence(format!("proven: wanted {:?}, {who} has {:?}", right.proven, other.proven)));
     }
     Ok(())
 }

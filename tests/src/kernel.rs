@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ebpf_runtime::lab::{Arms, Lab, Plan};
 use ebpf_runtime::trial::{Action, FlowTable, Trial};
 use lb_abi::bundle::Image;
+use lb_abi::maps::{BACKEND_ABSENT, NextHop};
 use lb_abi::mode::FEATURE_TEST;
 
 use crate::balancer::must_be_root;
@@ -63,6 +64,11 @@ impl Network {
         for step in &case.steps {
             match step {
                 Step::Clock(ns) => trial.set_clock(*ns),
+                Step::Backend { ordinal, there } => {
+                    let was = image.backends.get(*ordinal as usize).map_or(BACKEND_ABSENT, |one| one.state);
+                    let state = if *there { was } else { BACKEND_ABSENT };
+                    trial.set_backend(*ordinal, state, NextHop::default());
+                }
                 Step::Frame(frame) => seen.push(self.frame(&mut trial, frame)?),
             }
         }
@@ -72,6 +78,7 @@ impl Network {
             reasons: trial.reasons()?,
             tallies: named(image, trial.tallies()?.iter().map(|count| (count.packets, count.bytes))),
             flows: [flows(FlowTable::New)?, flows(FlowTable::Answered)?, flows(FlowTable::Proven)?],
+            proven: trial.proven()?,
         })
     }
 

@@ -52,7 +52,7 @@ pub fn explain(case: &Case, accepted: &Accepted, frame: usize) -> String {
     let mut number = 0;
     for step in &case.steps {
         match step {
-            Step::Clock(ns) => state.clock = *ns,
+            Step::Clock(_) | Step::Backend { .. } => set(&mut state, step),
             Step::Frame(bytes) => {
                 let run = evaluator.run(&mut state, bytes);
                 if number == frame {
@@ -67,11 +67,26 @@ pub fn explain(case: &Case, accepted: &Accepted, frame: usize) -> String {
     String::new()
 }
 
-fn state(case: &Case) -> State {
+/// Fresh state for a case.
+pub fn state(case: &Case) -> State {
     let mut state = State::new(case.key);
     state.seed = case.seed;
     state.clock = START;
     state
+}
+
+/// Does to the state what a step between frames does.
+pub fn set(state: &mut State, step: &Step) {
+    match step {
+        Step::Clock(ns) => state.clock = *ns,
+        Step::Backend { ordinal, there: true } => {
+            state.absent.remove(ordinal);
+        }
+        Step::Backend { ordinal, there: false } => {
+            state.absent.insert(*ordinal);
+        }
+        Step::Frame(_) => {}
+    }
 }
 
 impl<'p> Play<'p> {
@@ -89,8 +104,8 @@ impl<'p> Play<'p> {
     /// The frame as it left.
     fn step(&mut self, step: &Step) -> Option<Vec<u8>> {
         match step {
-            Step::Clock(ns) => {
-                self.state.clock = *ns;
+            Step::Clock(_) | Step::Backend { .. } => {
+                set(&mut self.state, step);
                 None
             }
             Step::Frame(frame) => {
@@ -133,6 +148,7 @@ impl<'p> Play<'p> {
             reasons: self.reasons,
             tallies: self.tallies,
             flows: flows(&self.state),
+            proven: proven(&self.state, self.accepted.image.trackers.len()),
         };
         played.identified(&self.accepted.image)
     }
@@ -148,6 +164,11 @@ pub fn seen(run: &Run) -> Seen {
         }
         Verdict::NotYet(end) => panic!("a policy that compiles ends in {end:?}"),
     }
+}
+
+/// Proven flows of each tracker.
+pub fn proven(state: &State, trackers: usize) -> Vec<u64> {
+    (0..trackers as u32).map(|tracker| state.proven.get(&tracker).copied().unwrap_or(0)).collect()
 }
 
 /// The flow tables of a state.

@@ -50,13 +50,11 @@ impl Author {
         for number in 0..self.rng.u32(0..4) {
             self.limit(number);
         }
-        for number in 0..self.rng.u32(0..3) {
-            self.tracker(number);
-        }
-        if !self.trackers.is_empty() {
-            for number in 0..self.rng.u32(0..3) {
-                self.pool(number);
-            }
+        let trackers = self.pick(&[0, 1, 1, 2, 2, 2]);
+        (0..trackers).for_each(|number| self.tracker(number));
+        if trackers > 0 {
+            let pools = self.pick(&[0, 1, 1, 2]);
+            (0..pools).for_each(|number| self.pool(number));
         }
         if let Some(first) = self.pools.first() {
             let mut members = format!("src in {first}");
@@ -77,6 +75,13 @@ impl Author {
         if !self.pools.is_empty() {
             let exit = self.maybe_exit("invalid", START);
             arms.push(format!("from servers -> translate back{exit} -> forward"));
+        }
+        if !self.pools.is_empty() && self.rng.u32(0..4) > 0 {
+            let mut scope = START;
+            let track = self.track(&mut scope).unwrap_or_default();
+            let translate = self.translate(&mut scope).unwrap_or_default();
+            let guard = self.pick(&["tcp.dport in { 80, 443 }", "proto in { tcp, udp }", "proto == tcp"]);
+            arms.push(format!("{guard} -> {track} -> {translate} -> forward"));
         }
         for _ in 0..self.rng.u32(1..5) {
             let guard = self.guard(2);

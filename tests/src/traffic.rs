@@ -16,13 +16,18 @@ pub enum Step {
     /// The clock stands at this many nanoseconds.
     Clock(u64),
     Frame(Vec<u8>),
+    /// A backend, by ordinal of the image, is gone or there again.
+    Backend {
+        ordinal: u32,
+        there: bool,
+    },
 }
 
 /// Where every run of traffic begins, in nanoseconds; far enough from 0 that nothing is older than the clock.
 pub const START: u64 = 1 << 40;
 
 /// At most so many flows are kept going.
-const FLOWS: usize = 24;
+const FLOWS: usize = 12;
 
 type Endpoint = (IpAddr, u16);
 
@@ -58,9 +63,13 @@ impl Traffic {
         if self.rng.u32(0..12) == 0 {
             return self.wait();
         }
-        let packet = match self.rng.u32(0..10) {
+        if !self.words.backends.is_empty() && self.rng.u32(0..64) == 0 {
+            let ordinal = self.rng.u32(0..self.words.backends.len() as u32);
+            return Step::Backend { ordinal, there: self.rng.u32(0..3) > 0 };
+        }
+        let packet = match self.rng.u32(0..20) {
             0..=2 => self.open(),
-            3..=7 if !self.flows.is_empty() => self.proceed(),
+            3..=15 if !self.flows.is_empty() => self.proceed(),
             _ => self.stray(),
         };
         let packet = if self.rng.u32(0..6) == 0 { self.decorate(packet) } else { packet };
@@ -81,11 +90,11 @@ impl Traffic {
     }
 
     fn wait(&mut self) -> Step {
-        let step = match self.rng.u32(0..8) {
-            0 => self.rng.u64(0..1_000),
-            1 | 2 => self.rng.u64(0..1_000_000),
-            3 | 4 => self.rng.u64(0..100_000_000),
-            5 | 6 => self.rng.u64(0..3_000_000_000),
+        let step = match self.rng.u32(0..16) {
+            0..=3 => self.rng.u64(0..1_000),
+            4..=8 => self.rng.u64(0..1_000_000),
+            9..=12 => self.rng.u64(0..100_000_000),
+            13 | 14 => self.rng.u64(0..3_000_000_000),
             _ => self.rng.u64(0..400_000_000_000),
         };
         self.clock += step;
@@ -125,13 +134,21 @@ impl Traffic {
     }
 
     fn proceed(&mut self) -> Packet {
-        let place = self.rng.usize(0..self.flows.len());
-        // Most flows are of the last few, so that some get far.
-        let place =
-            if self.rng.bool() { place } else { self.flows.len() - 1 - place % self.flows.len().min(3) };
-        // A new server answers as often as not; TCP's second step is always its.
+        // A flow whose packets get through is worth more than one whose packets are dropped.
+        let met: Vec<usize> =
+            (0..self.flows.len()).filter(|place| self.flows[*place].backend.is_some()).collect();
+        let place = match self.rng.choice(&met) {
+            Some(&place) if self.rng.u32(0..4) > 0 => place,
+            _ => self.rng.usize(0..self.flows.len()),
+        };
         let flow = &self.flows[place];
-        let answers = flow.backend.is_some() && (flow.step == 1 || self.rng.bool());
+        let turn = match flow.step {
+            1 => true,
+            2 => false,
+            _ => self.rng.bool(),
+        };
+        let turn = if self.rng.u32(0..12) == 0 { !turn } else { turn };
+        let answers = flow.backend.is_some() && turn;
         if answers { self.from_backend(place) } else { self.from_client(place) }
     }
 

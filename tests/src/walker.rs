@@ -1,7 +1,7 @@
 //! Owns running cases through the walker of the compiled tables, its counters included.
 //! Never the typed tree and never the kernel.
 
-use compiler::eval::{Run, State, StepKind};
+use compiler::eval::{Run, StepKind};
 use lb_abi::bundle::Image;
 use lb_abi::image::N_COUNTER;
 use lb_abi::reason::REASON_COUNT;
@@ -9,19 +9,17 @@ use lb_abi::reason::REASON_COUNT;
 use crate::case::Case;
 use crate::differential::{Played, named};
 use crate::oracle;
-use crate::traffic::{START, Step};
+use crate::traffic::Step;
 
 /// What the tables make of a case.
 pub fn play(case: &Case, image: &Image) -> Played {
-    let mut state = State::new(case.key);
-    state.seed = case.seed;
-    state.clock = START;
+    let mut state = oracle::state(case);
     let mut counters = vec![(0, 0); image.counters.len()];
     let mut seen = Vec::new();
     let mut reasons = [0; REASON_COUNT];
     for step in &case.steps {
         match step {
-            Step::Clock(ns) => state.clock = *ns,
+            Step::Clock(_) | Step::Backend { .. } => oracle::set(&mut state, step),
             Step::Frame(frame) => {
                 let run = compiler::tables::run(image, &mut state, frame);
                 run.counted.iter().for_each(|reason| reasons[*reason as usize] += 1);
@@ -37,7 +35,13 @@ pub fn play(case: &Case, image: &Image) -> Played {
             *sum = (sum.0 + count.0, sum.1 + count.1);
         }
     }
-    Played { seen, reasons, tallies: named(image, tallies.into_iter()), flows: oracle::flows(&state) }
+    Played {
+        seen,
+        reasons,
+        tallies: named(image, tallies.into_iter()),
+        flows: oracle::flows(&state),
+        proven: oracle::proven(&state, image.trackers.len()),
+    }
 }
 
 /// Each node's counter is bumped on entry.

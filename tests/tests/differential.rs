@@ -4,21 +4,37 @@
 //! `LBCTL_SEED=N` starts from another seed, `LBCTL_PACKETS=N` says how many packets there are. What a run finds is written
 //! to `tests/cases/replay/`, made as small as it goes, and is replayed for ever from there.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use lb_abi::bundle::Image;
+use lb_abi::bundle::{Image, TallyKind};
+use lb_abi::reason::REASONS;
 use lb_tests::accepted::{Accepted, written};
 use lb_tests::case::Case;
-use lb_tests::differential::{Divergence, Played, compare};
+use lb_tests::differential::{Divergence, Played, Seen, compare};
 use lb_tests::kernel::Network;
 use lb_tests::policy_text::policy_text;
 use lb_tests::{oracle, shrink, walker};
 
 /// Packets of an ordinary run, and of one policy.
 const PACKETS: usize = 100_000;
-const PACKETS_EACH: usize = 600;
+const PACKETS_EACH: usize = 1_000;
 /// Of random policies the language and the compiler must accept so many.
 const ACCEPTED: f64 = 0.9;
+
+/// Reasons that these tests do not bring about: the network has a way out for all, no table is full, no entry evicted,
+/// no clock stands still for a thousand answers, and nothing is broken.
+const NOT_HERE: &[&str] = &[
+    "answers limited",
+    "flow pair repaired",
+    "flow table refused",
+    "image fault",
+    "larger than the MTU",
+    "neighbour unresolved",
+    "no image",
+    "no route",
+    "too many steps",
+];
 
 /// Holds the tables and the loaded program against what the evaluator made of the case.
 fn judge(case: &Case, right: &Played, image: &Image, network: &Network) -> Result<(), Divergence> {
@@ -51,12 +67,86 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Random traffic of `packets` frames under an accepted policy; fails with a case where anybody disagrees.
-fn agree(name: &str, text: String, accepted: &Accepted, seed: u64, packets: usize, network: &Network) {
+fn agree(
+    name: &str,
+    text: String,
+    accepted: &Accepted,
+    seed: u64,
+    packets: usize,
+    network: &Network,
+) -> Played {
     // Every other run draws at random, the others take each first choice.
     let mut case = Case::new(text, seed % 2 * seed);
     let right = oracle::explore(&mut case, accepted, seed, packets);
     if judge(&case, &right, &accepted.image, network).is_err() {
         report(&case, name, network);
+    }
+    right
+}
+
+/// What a run met on its way, so that one that meets little is noticed.
+#[derive(Default)]
+struct Met {
+    dropped: u64,
+    passed: u64,
+    sent: u64,
+    reasons: BTreeMap<&'static str, u64>,
+    /// Tallies of `every`, exits and named counters, by label without names and numbers.
+    tallies: BTreeMap<String, u64>,
+    /// Flow entries left in the tables new, answered, proven.
+    flows: [usize; 3],
+}
+
+impl Met {
+    fn add(&mut self, played: &Played) {
+        for seen in &played.seen {
+            match seen {
+                Seen::Drop => self.dropped += 1,
+                Seen::Pass => self.passed += 1,
+                Seen::Sent(_) => self.sent += 1,
+            }
+        }
+        for (reason, name) in REASONS {
+            *self.reasons.entry(name).or_default() += played.reasons[*reason as usize];
+        }
+        for ((_, label, _), count) in played.tallies.iter().filter(|((kind, ..), _)| *kind != TallyKind::Arm)
+        {
+            let label: String = label.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+            *self.tallies.entry(label).or_default() += count.packets;
+        }
+        for (sum, flows) in self.flows.iter_mut().zip(&played.flows) {
+            *sum += flows.len();
+        }
+    }
+
+    /// An ordinary run that met less than this has become blind, and must not pass for one that found nothing.
+    fn demand(&self, packets: u64) {
+        assert!(
+            self.passed * 10 > packets && self.sent * 10 > packets,
+            "{} passed, {} sent",
+            self.passed,
+            self.sent
+        );
+        let missing = |name: &&str| self.reasons[*name] == 0 && !NOT_HERE.contains(name);
+        let missing: Vec<&str> = self.reasons.keys().copied().filter(missing).collect();
+        assert!(missing.is_empty(), "no packet met {missing:?}");
+        for exit in ["(exceed)", "(full)", "(empty)", "(ports)", "track flows (invalid)", "back (invalid)"] {
+            assert!(self.tallies.keys().any(|label| label.ends_with(exit)), "no packet left by {exit}");
+        }
+        assert!(self.flows.iter().all(|entries| *entries > 100), "flow entries: {:?}", self.flows);
+    }
+
+    fn show(&self) {
+        println!(
+            "{} dropped, {} passed, {} sent; flow entries {:?}",
+            self.dropped, self.passed, self.sent, self.flows
+        );
+        for (name, count) in &self.reasons {
+            println!("{count:>8} {name}");
+        }
+        for (label, count) in &self.tallies {
+            println!("{count:>8} {label}");
+        }
     }
 }
 
@@ -67,19 +157,23 @@ fn random_policies_mean_the_same_everywhere() {
     println!("LBCTL_SEED={first} LBCTL_PACKETS={packets}");
     let network = Network::new();
     let (mut done, mut refused) = (0, Vec::new());
-    let (mut seed, mut accepted) = (first, 0);
+    let (mut seed, mut accepted, mut met) = (first, 0, Met::default());
     while done < packets {
         let text = policy_text(seed);
         match Accepted::new(&text) {
             Err(why) => refused.push(format!("{seed}: {why}")),
             Ok(policy) => {
                 let some = PACKETS_EACH.min(packets - done);
-                agree(&format!("seed-{seed}"), text, &policy, seed, some, &network);
+                met.add(&agree(&format!("seed-{seed}"), text, &policy, seed, some, &network));
                 accepted += 1;
                 done += some;
             }
         }
         seed += 1;
+    }
+    met.show();
+    if packets >= PACKETS {
+        met.demand(packets as u64);
     }
     let rate = f64::from(accepted) / (f64::from(accepted) + refused.len() as f64);
     println!("{done} packets under {accepted} policies; {} refused:\n{}", refused.len(), refused.join("\n"));

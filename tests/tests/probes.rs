@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use lb_abi::maps::ANSWERS_BURST;
 use lb_abi::reason::Reason;
 use lb_tests::accepted::Accepted;
 use lb_tests::case::{Case, hex};
@@ -154,5 +155,18 @@ fn reply_answers_echo_requests_and_nothing_else() {
             let reply = if frame[12] == 0x08 { (34, 0) } else { (54, 129) };
             assert_eq!(sent[reply.0], reply.1, "{who}: {}", hex(&sent));
         }
+    }
+}
+
+/// One bucket bounds all answers: its burst at one instant, and its rate from then on.
+#[test]
+fn answers_have_a_rate() {
+    let (src, dst) =
+        ("198.51.100.9".parse().expect("an address"), "203.0.113.10".parse().expect("an address"));
+    let frames = vec![Packet::echo(src, dst, true, 1).bytes(); ANSWERS_BURST as usize + 100];
+    for (who, played) in everywhere(&policy("drop", "reply echo"), &frames) {
+        assert_eq!(played.reasons[Reason::AnswerLimit as usize], 100, "{who}");
+        let sent = played.seen.iter().take_while(|seen| matches!(seen, Seen::Sent(_))).count();
+        assert_eq!(sent as u64, ANSWERS_BURST, "{who}");
     }
 }
