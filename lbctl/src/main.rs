@@ -6,6 +6,7 @@ mod agent_process;
 mod args;
 mod commands;
 mod console;
+mod demo;
 mod doctor;
 mod files;
 mod findings;

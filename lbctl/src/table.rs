@@ -1,4 +1,4 @@
-//! Owns columns that line up, and numbers as people read them.
+//! Owns columns that line up, lines that are not too long, and numbers as people read them.
 //! Never where they are written.
 
 use std::fmt::Write;
@@ -59,6 +59,22 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
+/// Lines of whole words, at most `width` characters each where words allow it.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,5 +96,12 @@ mod tests {
         let rows =
             [vec!["a".into(), "1".into(), "x".into()], vec!["日本".into(), "1,000".into(), String::new()]];
         assert_eq!(columns(&rows, &[1], "  "), "  a         1  x\n  日本  1,000\n");
+    }
+
+    #[test]
+    fn lines_break_between_words() {
+        assert_eq!(wrapped("a policy tracks flows", 8), ["a policy", "tracks", "flows"]);
+        assert_eq!(wrapped("unbreakable word", 4), ["unbreakable", "word"]);
+        assert_eq!(wrapped("", 4), [""]);
     }
 }

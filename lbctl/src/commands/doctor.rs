@@ -10,6 +10,7 @@ use crate::args::PlaceArgs;
 use crate::console::{Console, Exit, Failure, Outcome};
 use crate::doctor::{self, Finding, Level, Scope};
 use crate::files;
+use crate::table::wrapped;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -68,22 +69,6 @@ fn checked(path: &Path) -> Result<policy_lang::policy::Policy, Failure> {
 /// Columns for what was found.
 const WIDTH: usize = 71;
 
-/// Lines of whole words, at most `width` characters each where words allow it.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
-}
-
 fn show(findings: &[Finding], console: &mut Console) -> Result<(), Failure> {
     let colours = console.colours();
     for finding in findings {
@@ -121,16 +106,4 @@ fn show(findings: &[Finding], console: &mut Console) -> Result<(), Failure> {
         }
     )?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_break_between_words() {
-        assert_eq!(wrapped("a policy tracks flows", 8), ["a policy", "tracks", "flows"]);
-        assert_eq!(wrapped("unbreakable word", 4), ["unbreakable", "word"]);
-        assert_eq!(wrapped("", 4), [""]);
-    }
 }

@@ -8,17 +8,10 @@ use std::path::Path;
 use ebpf_runtime::run_dir::RunDir;
 
 use super::Finding;
+use crate::privileges;
 
 /// Fetching atomics, `bpf_xdp_load_bytes` and large map values.
 const KERNEL: (u32, u32) = (6, 1);
-
-/// Bits of `CapEff` (include/uapi/linux/capability.h), and what needs them.
-const CAPABILITIES: [(u32, &str, &str); 4] = [
-    (12, "CAP_NET_ADMIN", "attaching programs"),
-    (38, "CAP_PERFMON", "loading programs that read packets"),
-    (39, "CAP_BPF", "loading programs and maps"),
-    (21, "CAP_SYS_ADMIN", "the bpffs and other namespaces"),
-];
 
 pub fn examine(hash_key: &Path) -> Vec<Finding> {
     vec![kernel(), btf(), jit(), capabilities(), memlock(), forwarding(), key(hash_key)]
@@ -70,23 +63,11 @@ fn jit() -> Finding {
 }
 
 fn capabilities() -> Finding {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let held = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    capabilities_of(held.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0))
-}
-
-fn capabilities_of(held: u64) -> Finding {
-    let missing: Vec<String> = CAPABILITIES
-        .iter()
-        .filter(|(bit, ..)| held & (1 << bit) == 0)
-        .map(|(_, name, what)| format!("{name} ({what})"))
-        .collect();
+    let missing = privileges::missing();
     if missing.is_empty() {
-        let names: Vec<&str> = CAPABILITIES.iter().map(|(_, name, _)| *name).collect();
-        Finding::ok("capabilities", names.join(", "))
+        Finding::ok("capabilities", "all that loading, attaching and pinning need")
     } else {
-        let found = format!("missing {}", missing.join(", "));
-        Finding::fail("capabilities", found, "sudo lbctl doctor")
+        Finding::fail("capabilities", format!("missing {}", missing.join(", ")), "sudo lbctl doctor")
     }
 }
 
@@ -176,15 +157,6 @@ mod tests {
         ] {
             assert_eq!(kernel_of(release).level, level, "{release}");
         }
-    }
-
-    #[test]
-    fn a_missing_capability_is_named() {
-        let all = 1 << 12 | 1 << 21 | 1 << 38 | 1 << 39;
-        assert_eq!(capabilities_of(all).level, Level::Ok);
-        let finding = capabilities_of(all & !(1 << 39));
-        assert_eq!(finding.level, Level::Fail);
-        assert_eq!(finding.found, "missing CAP_BPF (loading programs and maps)");
     }
 
     #[test]

@@ -1,0 +1,109 @@
+//! The doctor on a balancer that is well, and on one with each thing that can be amiss.
+
+use ebpf_runtime::lab::{Arms, ConstantProgram, Verdict};
+use lb_tests::balancer::{Balancer, plan};
+use lb_tests::cli::Ran;
+use serde_json::Value;
+
+const POLICY: &str = "\
+lbp 1
+vip web { address 203.0.113.10; ports tcp 80 }
+track flows { idle 30s; max 1_000 }
+pool app { pick round-robin; via nat; source 10.9.0.1; ports 10000-14999; backend a1 10.1.0.1:80 }
+side B when src in app
+side A otherwise
+policy p { default drop } =
+  match {
+    from B -> translate back -> forward
+    to web -> track flows (full -> drop, invalid -> drop) -> translate app (empty -> drop) -> forward
+    else   -> drop
+  }
+";
+
+fn doctor(balancer: &Balancer, args: &[&str]) -> Ran {
+    balancer.lbctl("doctor").args(args).output().unwrap().into()
+}
+
+/// Findings by check: level, what was found, what mends it.
+fn findings(balancer: &Balancer, args: &[&str]) -> (Option<i32>, Vec<(String, String, String, String)>) {
+    let ran = doctor(balancer, &[args, &["--json"]].concat());
+    let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran}"));
+    assert_eq!(report["version"], 1);
+    let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+    let findings = report["findings"].as_array().unwrap().iter();
+    let finding =
+        |one: &Value| (text(&one["check"]), text(&one["level"]), text(&one["found"]), text(&one["mend"]));
+    (ran.code, findings.map(finding).collect())
+}
+
+#[track_caller]
+fn finds(balancer: &Balancer, args: &[&str], check: &str, level: &str, mend: &str) {
+    let (code, findings) = findings(balancer, args);
+    let found = findings.iter().filter(|(of, ..)| of == check);
+    let matching = found.clone().filter(|(_, at, _, cure)| at == level && cure.contains(mend)).count();
+    assert!(matching >= 1, "{:?}", found.collect::<Vec<_>>());
+    let fails = findings.iter().any(|(_, level, ..)| level == "fail");
+    assert_eq!(code, Some(i32::from(fails)));
+}
+
+#[test]
+fn a_balancer_that_is_well_passes() {
+    let mut balancer = Balancer::new(&plan(Arms::Two));
+    balancer.apply(POLICY);
+    let policy = balancer.write("policy.lbp", POLICY);
+    let ran = doctor(&balancer, &["--policy", policy.to_str().unwrap()]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    for line in ["wan0: XDP program       ours is attached", "app: source ports       10000-14999 are nobody"]
+    {
+        assert!(ran.out.contains(line), "no {line:?} in {ran}");
+    }
+    // The policy was applied without an agent, and it tracks flows.
+    finds(&balancer, &[], "agent", "warn", "lbctl agent --instance default");
+}
+
+#[test]
+fn a_foreign_program_is_named_with_its_cure() {
+    let balancer = Balancer::new(&plan(Arms::Two));
+    let program = ConstantProgram::load(Verdict::Pass).unwrap();
+    balancer.lab.balancer.attach("wan0", &program).unwrap();
+    finds(&balancer, &["--device", "wan0"], "XDP program", "fail", "ip link set wan0 xdp off");
+    finds(&balancer, &["--device", "lan0"], "XDP program", "ok", "");
+}
+
+#[test]
+fn a_device_that_is_down_or_unknown_is_told() {
+    let balancer = Balancer::new(&plan(Arms::Two));
+    balancer.lab.balancer.down("wan0").unwrap();
+    finds(&balancer, &["--device", "wan0"], "state", "fail", "ip link set wan0 up");
+    let ran = doctor(&balancer, &["--device", "wan9"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{ran}");
+    assert!(ran.err.contains("\"wan9\"") && ran.err.lines().count() == 1, "{ran}");
+}
+
+#[test]
+fn forwarding_that_is_off_is_a_warning() {
+    let balancer = Balancer::new(&plan(Arms::Two));
+    finds(&balancer, &[], "forwarding", "ok", "");
+    balancer.lab.balancer.sysctl("net/ipv4/ip_forward", "0").unwrap();
+    finds(&balancer, &[], "forwarding", "warn", "sysctl -w net.ipv4.ip_forward=1");
+    balancer.lab.balancer.sysctl("net/ipv4/ip_forward", "1").unwrap();
+    balancer.lab.balancer.sysctl("net/ipv4/conf/wan0/forwarding", "0").unwrap();
+    finds(&balancer, &["--device", "wan0"], "forwarding", "warn", "net.ipv4.conf.wan0.forwarding=1");
+}
+
+#[test]
+fn source_ports_that_are_not_ours_alone_fail() {
+    let balancer = Balancer::new(&plan(Arms::Two));
+    let policy = balancer.write("policy.lbp", POLICY);
+    let args = ["--policy", policy.to_str().unwrap()];
+    finds(&balancer, &args, "source ports", "ok", "");
+    balancer.lab.balancer.sysctl("net/ipv4/ip_local_port_range", "12000 60999").unwrap();
+    finds(&balancer, &args, "source ports", "fail", "ip_local_reserved_ports=10000-14999");
+    balancer.lab.balancer.sysctl("net/ipv4/ip_local_reserved_ports", "10000-14999").unwrap();
+    finds(&balancer, &args, "source ports", "ok", "");
+    let listener =
+        balancer.lab.balancer.run(|| std::net::TcpListener::bind("10.9.0.1:10080").unwrap()).unwrap();
+    finds(&balancer, &args, "source ports", "fail", "ss -lnp 'sport = 10080'");
+    drop(listener);
+    finds(&balancer, &args, "source ports", "ok", "");
+}
