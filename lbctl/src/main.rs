@@ -4,6 +4,7 @@
 
 mod agent_process;
 mod args;
+mod bench;
 mod commands;
 mod console;
 mod demo;
@@ -12,6 +13,7 @@ mod files;
 mod findings;
 mod policy_file;
 mod privileges;
+mod source_ports;
 mod table;
 
 use std::process::ExitCode;

@@ -36,7 +36,7 @@ pub fn require(verb: &str) -> Result<(), Failure> {
             list(&missing)
         )
     } else {
-        format!("lbctl {verb} needs root (or {}): run it with sudo; nothing was changed", list(&missing))
+        format!("lbctl {verb} needs root (or {}): run it with sudo", list(&missing))
     };
     Err(Failure::new(need))
 }

@@ -1,21 +1,162 @@
 //! Owns `lbctl compile`.
 
-#[allow(unused_imports)]
-use crate::args::{Format, InstanceArgs};
-use crate::console::{Console, Failure, Outcome};
+use std::fs;
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use ebpf_runtime::footprint::{self, MapSize};
+use lb_abi::bundle::Image;
+use lb_abi::mode;
+use serde_json::{Value, json};
+
+use crate::commands::apply::hex;
+use crate::console::{Console, Exit, Failure, Outcome};
+use crate::policy_file;
+use crate::table::{bytes, columns, thousands};
 
 #[derive(clap::Args, Debug)]
 #[command(about = "Compile a policy into an image: words, map contents and mode flags", after_help = EXAMPLES)]
 pub struct Args {
     /// The policy; - reads standard input.
     #[arg(value_name = "FILE")]
-    pub file: std::path::PathBuf,
+    pub file: PathBuf,
+    /// Form of the image.
+    #[arg(long, value_enum, default_value_t = ImageFormat::Text)]
+    pub format: ImageFormat,
+    /// Write the image there instead of to standard output.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub enum ImageFormat {
+    /// Readable and stable: equal policies give equal texts.
+    Text,
+    /// Id, names, sizes and flags, without the words.
+    Json,
+    /// The bytes that an image is moved in.
+    Bin,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  lbctl compile policy.lbp";
+  lbctl compile policy.lbp
+  lbctl compile policy.lbp --format json
+  lbctl compile policy.lbp --format bin -o policy.image
 
-pub fn run(_args: &Args, _console: &mut Console) -> Outcome {
-    Err(Failure::new("compile is not in this build yet"))
+The same policy gives the same id, whatever its comments, its lay-out and the names of its parts' files.
+With -o, id and sizes are shown on standard output.";
+
+pub fn run(args: &Args, console: &mut Console) -> Outcome {
+    let Some((_, image)) = policy_file::load(&args.file, &[])?.compiled(console) else {
+        return Ok(Exit::Findings);
+    };
+    let maps = footprint::maps(&image).map_err(|error| Failure::new(error.to_string()))?;
+    let content = match args.format {
+        ImageFormat::Text => compiler::image::to_text(&image).into_bytes(),
+        ImageFormat::Bin => compiler::image::to_bytes(&image),
+        ImageFormat::Json => {
+            let mut text = serde_json::to_vec_pretty(&document(&image, &maps))?;
+            text.push(b'\n');
+            text
+        }
+    };
+    match &args.output {
+        Some(path) => {
+            write_file(path, &content)?;
+            console.write_all(summary(&image, &maps).as_bytes())?;
+        }
+        None if args.format == ImageFormat::Bin && std::io::stdout().is_terminal() => {
+            return Err(Failure::new("the binary form is not for a terminal: add -o FILE"));
+        }
+        None => console.write_all(&content)?,
+    }
+    if args.output.is_none() && args.format == ImageFormat::Text {
+        write!(console, "\n{}", summary(&image, &maps))?;
+    }
+    Ok(Exit::Well)
+}
+
+/// A reader of the file sees the old one or the whole new one.
+fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    fs::write(&partial, content).map_err(failed)?;
+    fs::rename(&partial, path).map_err(failed)
+}
+
+/// Id, what the program is specialised to, and what it takes.
+fn summary(image: &Image, maps: &[MapSize]) -> String {
+    let mut rows = vec![["map", "entries", "memory"].map(str::to_owned).to_vec()];
+    rows.extend(
+        maps.iter().map(|map| vec![map.name.to_owned(), thousands(map.entries.into()), bytes(map.bytes)]),
+    );
+    let total = maps.iter().map(|map| map.bytes).sum();
+    rows.push(vec!["in all".to_owned(), String::new(), bytes(total)]);
+    format!(
+        "policy {}\nid {}\n{} words ({}); fields {}; features {}\n\n{}",
+        image.name,
+        hex(&compiler::image::id(image)),
+        thousands(image.words.len() as u64),
+        bytes(image.words.len() as u64 * 4),
+        listed(&fields(image)),
+        listed(&features(image)),
+        columns(&rows, &[1, 2], ""),
+    )
+}
+
+fn document(image: &Image, maps: &[MapSize]) -> Value {
+    json!({
+        "version": 1,
+        "policy": image.name,
+        "id": hex(&compiler::image::id(image)),
+        "words": image.words.len(),
+        "fields": fields(image),
+        "ops_mask": image.ops,
+        "features": features(image),
+        "maps": maps,
+        "memory_bytes": maps.iter().map(|map| map.bytes).sum::<u64>(),
+        "limits": image.limits.iter().map(|limit| json!({ "name": limit.name, "max": limit.max })).collect::<Vec<_>>(),
+        "trackers":
+            image.trackers.iter().map(|tracker| json!({ "name": tracker.name, "max": tracker.max })).collect::<Vec<_>>(),
+        "pools": image.pools.iter().enumerate().map(|(ordinal, pool)| pool_document(image, ordinal, &pool.name))
+            .collect::<Vec<_>>(),
+        "arms": image.tallies.iter().map(|tally| json!({
+            "label": tally.label, "tree": tally.tree, "file": tally.file, "line": tally.line,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+fn pool_document(image: &Image, ordinal: usize, name: &str) -> Value {
+    let backends = image.backends.iter().filter(|backend| backend.pool as usize == ordinal);
+    let backends = backends.map(|backend| {
+        let address = crate::bench::address(backend.addr).to_string();
+        json!({ "name": backend.name, "address": address, "port": backend.port })
+    });
+    json!({ "name": name, "backends": backends.collect::<Vec<_>>() })
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
+}
+
+/// Fields that some region looks at.
+fn fields(image: &Image) -> Vec<String> {
+    let used = lb_abi::image::ALL_FIELDS.iter().filter(|field| image.fields & field.bit() != 0);
+    used.map(|field| format!("{field:?}").to_lowercase()).collect()
+}
+
+fn features(image: &Image) -> Vec<String> {
+    let names = [
+        (mode::FEATURE_SRC4, "src4"),
+        (mode::FEATURE_SRC6, "src6"),
+        (mode::FEATURE_DST4, "dst4"),
+        (mode::FEATURE_DST6, "dst6"),
+        (mode::FEATURE_FORWARD, "forward"),
+        (mode::FEATURE_REPLY, "reply"),
+        (mode::FEATURE_HASH, "hash"),
+    ];
+    names.iter().filter(|(bit, _)| image.features & bit != 0).map(|(_, name)| (*name).to_owned()).collect()
 }

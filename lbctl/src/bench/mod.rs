@@ -1,0 +1,156 @@
+//! Owns measuring a policy: its packet mixes, and the program's time for them above a program that passes everything.
+//! Never the terminal.
+
+pub mod builtin;
+mod flows;
+
+mod measure;
+mod mixes;
+
+use std::net::IpAddr;
+
+use ebpf_runtime::lab::{Arms, Lab, Plan};
+use ebpf_runtime::trial::{Action, Trial};
+use lb_abi::bundle::Image;
+use lb_abi::maps::NextHop;
+use lb_abi::mode::{FEATURE_BENCH, FEATURE_BENCH_FLOOR};
+use policy_lang::policy::Policy;
+use serde::Serialize;
+
+use crate::console::Failure;
+pub use flows::address;
+use measure::{Bench, Figures, Frames};
+
+/// What was measured.
+#[derive(Serialize)]
+pub struct Report {
+    pub verified_instructions: u32,
+    pub rows: Vec<Row>,
+    /// Mixes for which the policy has no packet, and why.
+    pub missing: Vec<(&'static str, String)>,
+}
+
+/// One mix.
+#[derive(Serialize)]
+pub struct Row {
+    pub mix: &'static str,
+    /// Different packets it consists of.
+    pub packets: usize,
+    /// What becomes of them.
+    pub ends: Vec<&'static str>,
+    #[serde(flatten)]
+    pub figures: Figures,
+    pub budget_ns: Option<u32>,
+    pub over_budget: bool,
+}
+
+/// Where packets to unknown addresses go in the bench's own network.
+const GATEWAYS: [&str; 2] = ["198.19.255.254", "2001:db8:ffff::fffe"];
+
+/// Flows begun together: no more than the table of new flows holds until they are proven.
+const AT_ONCE: usize = 8_192;
+
+/// Measures every mix that the policy has packets for. Needs root; all of it happens in namespaces of its own.
+pub fn run(policy: &Policy, image: &Image, rounds: u32) -> Result<Report, Failure> {
+    let gateways: Vec<IpAddr> = GATEWAYS.iter().filter_map(|text| text.parse().ok()).collect();
+    let mut backends: Vec<IpAddr> =
+        image.backends.iter().map(|backend| flows::address(backend.addr)).collect();
+    backends.sort();
+    backends.dedup();
+    let plan = Plan {
+        arms: Arms::One,
+        balancer: Vec::new(),
+        clients: vec![gateways.clone()],
+        backends: vec![backends],
+    };
+    let lab = Lab::build(&plan).map_err(|error| Failure::new(error.to_string()))?;
+    let routed = gateways.iter().try_for_each(|&gateway| {
+        let anywhere = if gateway.is_ipv4() { "0.0.0.0" } else { "::" }.parse().unwrap_or(gateway);
+        lab.devices.iter().try_for_each(|device| lab.balancer.route(device, anywhere, 0, Some(gateway)))
+    });
+    routed.map_err(|error| Failure::new(error.to_string()))?;
+    let device = lab.devices.first().map_or("", String::as_str);
+    let ifindex = lab.balancer.index(device).map_err(|error| Failure::new(error.to_string()))?;
+    let next_hop =
+        lab.backends.first().map(|host| NextHop { ifindex, dmac: host.mac, smac: host.balancer_mac });
+    let measured = lab.balancer.run(|| within(policy, image, rounds, ifindex, next_hop.unwrap_or_default()));
+    measured
+        .map_err(|error| Failure::new(error.to_string()))?
+        .map_err(|error| Failure::new(error.to_string()))
+}
+
+fn within(
+    policy: &Policy,
+    image: &Image,
+    rounds: u32,
+    ifindex: u32,
+    next_hop: NextHop,
+) -> Result<Report, ebpf_runtime::Error> {
+    stay_on_one_cpu();
+    let mut bench = Bench {
+        program: Trial::load(image, FEATURE_BENCH)?,
+        floor: Trial::load(image, FEATURE_BENCH | FEATURE_BENCH_FLOOR)?,
+        ifindex,
+    };
+    for (ordinal, backend) in image.backends.iter().enumerate() {
+        bench.program.set_backend(ordinal as u32, backend.state, next_hop);
+    }
+    let found = mixes::find(policy);
+    let mut report = Report {
+        verified_instructions: bench.program.verified_instructions()?,
+        rows: Vec::new(),
+        missing: Vec::new(),
+    };
+    let mut measure = |mix: &'static str, budget_ns: Option<u32>, frames: &Frames, bench: &mut Bench| {
+        let (figures, actions) = bench.measure(frames, rounds)?;
+        let packets = match frames {
+            Frames::Same(frames) => frames.len(),
+            Frames::Fresh(make) => make(0).len(),
+        };
+        let over_budget = budget_ns.is_some_and(|budget| figures.min_ns > i64::from(budget));
+        let ends = actions.into_iter().map(word).collect();
+        report.rows.push(Row { mix, packets, ends, figures, budget_ns, over_budget });
+        Ok::<(), ebpf_runtime::Error>(())
+    };
+    for mix in found.simple {
+        measure(mix.name, mix.budget, &Frames::Same(mix.frames), &mut bench)?;
+    }
+    if let Some(start) = found.flows {
+        for flow in flows::establish(&mut bench, &[start.one()])? {
+            measure("tracked flow, forward", Some(40), &Frames::Same(vec![flow.forward]), &mut bench)?;
+            measure("tracked flow, back", Some(40), &Frames::Same(vec![flow.back]), &mut bench)?;
+        }
+        let firsts = start.many();
+        let fresh = move |round| start.fresh(round);
+        measure("new flow", Some(120), &Frames::Fresh(Box::new(fresh)), &mut bench)?;
+        let mut many = Vec::new();
+        for some in firsts.chunks(AT_ONCE) {
+            many.extend(flows::establish(&mut bench, some)?.into_iter().map(|flow| flow.forward));
+        }
+        let budget = (many.len() >= 60_000).then_some(80);
+        measure("many flows, forward", budget, &Frames::Same(many), &mut bench)?;
+    }
+    report.missing = found.missing;
+    Ok(report)
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Aborted => "aborted",
+        Action::Drop => "drop",
+        Action::Pass => "pass",
+        Action::Tx => "tx",
+        Action::Redirect => "redirect",
+    }
+}
+
+/// Figures of a thread that wanders between CPUs are not comparable; where the kernel refuses, they just vary more.
+fn stay_on_one_cpu() {
+    let this = nix::unistd::Pid::from_raw(0);
+    let pinned = nix::sched::sched_getcpu().and_then(|cpu| {
+        let mut set = nix::sched::CpuSet::new();
+        set.set(cpu)?;
+        nix::sched::sched_setaffinity(this, &set)
+    });
+    let _ = pinned;
+}

@@ -1,0 +1,177 @@
+//! What `lbctl test` says about expect blocks that hold, that fail and that cannot be run.
+
+use lb_tests::cli::Desk;
+
+const POLICY: &str = "\
+lbp 1
+set office : net = { 198.51.100.0/24 }
+limit calm { per src v4 /32 v6 /64; rate 1 pkt/s; burst 2; max 1_000 }
+policy p { default drop } =
+  match {
+    tcp.dport == 80                -> drop
+    proto == udp and src in office -> limit calm (exceed -> drop) -> web
+    else                           -> pass
+  }
+tree web = every 2 {
+  1 -> drop
+  2 -> pass
+}
+expect \"ports decide\" {
+  packet tcp syn src 10.0.0.1:9 dst 192.0.2.1:80 => drop
+  packet tcp syn src 10.0.0.1:9 dst 192.0.2.1:22 => pass
+}
+";
+
+fn with(expect: &str) -> Desk {
+    Desk::new(&[("p.lbp", &format!("{POLICY}{expect}"))])
+}
+
+#[test]
+fn what_holds_is_counted() {
+    insta::assert_snapshot!(with("").lbctl(&["test", "p.lbp"]), @r#"
+    exit 0
+    --- out
+    ok      ports decide
+    p.lbp: 1 test passed (2 packets, through the evaluator and the compiled tables)
+    "#);
+}
+
+#[test]
+fn a_failure_shows_the_way_of_the_packet_arm_by_arm() {
+    let desk = with(
+        "expect \"every second one\" {
+  packet udp src 198.51.100.9:1 dst 192.0.2.1:53 => drop
+  packet udp src 198.51.100.9:1 dst 192.0.2.1:53 * 3 => pass
+}
+",
+    );
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp"]), @r#"
+    exit 1
+    --- out
+    ok      ports decide
+    FAILED  every second one
+      p.lbp:20:3: packet udp src 198.51.100.9:1 dst 192.0.2.1:53 * 3 => pass
+        expected  pass
+        got       drop by packet 2 of 3
+        its way
+          p.lbp:6:5   no     tcp.dport == 80
+          p.lbp:7:5   yes    proto == udp
+          p.lbp:7:22  yes    src in office
+          p.lbp:7:5   taken  proto == udp and src in office
+          p.lbp:7:39         limit calm, left by exceed
+          p.lbp:7:61         drop
+    p.lbp: 1 of 2 tests failed
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--format", "short"]), @r#"
+    exit 1
+    --- out
+    p.lbp:20:3: failed: every second one: expected pass, got drop
+    p.lbp: 1 of 2 tests failed
+    "#);
+}
+
+#[test]
+fn json_has_the_way_as_well() {
+    let desk = Desk::new(&[(
+        "p.lbp",
+        "lbp 1\npolicy p { default drop } = match { proto == tcp -> drop\n else -> pass }\n\
+         expect \"x\" { packet udp src 10.0.0.1:1 dst 10.0.0.2:2 => drop }\n",
+    )]);
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--json"]), @r#"
+    exit 1
+    --- out
+    {
+      "failed": 1,
+      "file": "p.lbp",
+      "findings": [],
+      "passed": 0,
+      "policy": "p",
+      "tests": [
+        {
+          "file": "p.lbp",
+          "line": 4,
+          "packets": [
+            {
+              "column": 14,
+              "expected": "drop",
+              "file": "p.lbp",
+              "got": "pass",
+              "line": 4,
+              "packet": "packet udp src 10.0.0.1:1 dst 10.0.0.2:2 => drop",
+              "passed": false,
+              "path": [
+                {
+                  "answer": "no",
+                  "file": "p.lbp",
+                  "line": 2,
+                  "text": "proto == tcp"
+                },
+                {
+                  "answer": "taken",
+                  "file": "p.lbp",
+                  "line": 3,
+                  "text": "else"
+                },
+                {
+                  "answer": null,
+                  "file": "p.lbp",
+                  "line": 3,
+                  "text": "pass"
+                }
+              ],
+              "tables": null,
+              "time": 1,
+              "times": 1
+            }
+          ],
+          "passed": false,
+          "refused": [],
+          "title": "x"
+        }
+      ],
+      "version": 1
+    }
+    "#);
+}
+
+#[test]
+fn a_policy_that_needs_a_later_edition_is_not_said_to_pass() {
+    let desk = with("authority devices { certificate 0 file \"x.pem\" }\n");
+    let ran = desk.lbctl(&["test", "p.lbp"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("cannot carry out yet (N"), "{ran}");
+    assert_eq!(ran.out, "");
+}
+
+#[test]
+fn a_policy_with_errors_is_not_tested() {
+    let desk = with("expect \"x\" { packet udp src 10.0.0.1 => drop }\ntree w = drp\n");
+    let ran = desk.lbctl(&["test", "p.lbp", "--format", "short"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""));
+    assert!(ran.err.ends_with("p.lbp: not tested: the policy has errors\n"), "{ran}");
+}
+
+#[test]
+fn nothing_to_test_is_said() {
+    let desk = Desk::new(&[("p.lbp", "lbp 1\npolicy p { default drop } = drop\n")]);
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp"]), @r#"
+    exit 0
+    --- out
+    p.lbp: no expect blocks, nothing to test
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["test", "missing.lbp"]), @r#"
+    exit 2
+    --- err
+    lbctl: error: missing.lbp: no such file
+    "#);
+}
+
+#[test]
+fn the_projects_own_policies_hold() {
+    let desk = Desk::new(&[]);
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    for policy in ["firewall-tree-demo", "firewall", "nat"] {
+        let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp")]);
+        assert_eq!(ran.code, Some(0), "{ran}");
+    }
+}
