@@ -2,10 +2,10 @@
 
 use lb_abi::{
     image::{
-        ALL_FIELDS, ENTRY_LEAF, ENTRY_OFFSET, ENTRY_PACKED8, ENTRY_PACKED16, ENTRY_TAG, Field, H_DST6,
-        H_FIELD, H_SRC6, R_DEFAULT, R_FACTOR, R_MASK, R_PAIRS, ROW_OFFSET, ROW_SPARSE,
+        ENTRY_LEAF, ENTRY_OFFSET, ENTRY_PACKED8, ENTRY_PACKED16, ENTRY_TAG, Field, H_DST6, H_FIELD, H_SRC6,
+        R_DEFAULT, R_FACTOR, R_MASK, R_PAIRS, ROW_OFFSET, ROW_SPARSE,
     },
-    maps::{Addr, Flow},
+    maps::Addr,
     mode::{FEATURE_DST4, FEATURE_DST6, FEATURE_SRC4, FEATURE_SRC6},
 };
 
@@ -15,32 +15,38 @@ use crate::{
     packet::Packet,
 };
 
-/// Walks a decision table: the next node for the fields in `mask`, from the row at `root`. `flow` is the packet's live
-/// flow or null, which must have been asked for if the table looks at it.
+/// Walks a decision table: the next node for the fields in `mask`, from the row at `root`.
 #[inline(always)]
-pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32, flow: *mut Flow) -> u32 {
-    let mask = mask & fields();
+pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32) -> u32 {
+    // As 64 bits, so that a spilled copy keeps what the verifier knows of it: an unused field's branch is dead code.
+    let mask = (mask & fields()) as u64;
+    let looks_at = |field: Field| mask & field.bit() as u64 != 0;
     let mut row = root;
-    if mask & Field::Src.bit() != 0 {
+    if looks_at(Field::Src) {
         row = next(image, row, src(image, p));
     }
-    if mask & Field::Dst.bit() != 0 {
+    if looks_at(Field::Dst) {
         row = next(image, row, dst(image, p));
     }
-    for field in ALL_FIELDS {
-        if matches!(field, Field::Src | Field::Dst | Field::Flow) {
-            continue;
-        }
-        if fields() & field.bit() != 0 && mask & field.bit() != 0 {
-            row = next(image, row, class(image, field, p.get(field)));
-        }
+    // Written out, not a loop: each field's kind of table is then known, and where it is unused its code is dead.
+    macro_rules! fields {
+        ($($field:ident)*) => {$(
+            if looks_at(Field::$field) {
+                row = next(image, row, class(image, Field::$field, p.get(Field::$field)));
+            }
+        )*};
     }
-    if fields() & Field::Flow.bit() != 0 && mask & Field::Flow.bit() != 0 {
-        // SAFETY: the packet's live flow, or null.
-        let value = unsafe { flow.as_ref() }.map_or(0, |flow| 1 + flow.tracker as u32);
-        row = next(image, row, class(image, Field::Flow, value));
-    }
+    fields! { Dport Sport Proto TcpFlags IcmpType IcmpCode Len Ttl Dscp Vlan Frag Flow }
     row
+}
+
+/// `decide` as a function of its own, which the verifier walks once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn decide_again(p: *mut Packet, mask: u32, root: u32) -> u32 {
+    // SAFETY: the caller's packet; the verifier checks that it is not null.
+    let Some(p) = (unsafe { p.as_mut() }) else { return 0 };
+    Image::of(p).map_or(0, |image| decide(&image, p, mask, root))
 }
 
 /// Where `row` leads for a class: dense rows are indexed, sparse ones are a table without collisions of the classes

@@ -5,6 +5,7 @@ use core::ptr::null_mut;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use lb_abi::{
+    image::Field,
     maps::{DIR_ORIGINAL, DIR_REPLY, Flow, FlowKey},
     reason::Reason,
 };
@@ -48,10 +49,19 @@ pub fn settled(p: &Packet) -> u32 {
     if p.proto == TCP { TABLE_PROVEN } else { TABLE_ANSWERED }
 }
 
-/// The live flow of the packet and, in `Packet::table`, where it stands; null if there is none.
+/// The live flow of the packet and, in `Packet::table`, where it stands; null if there is none. Gives the field `flow`
+/// its value.
 #[inline(always)]
 pub fn lookup(p: &mut Packet) -> *mut Flow {
-    p.looked_up = 1;
+    let flow = find(p);
+    // SAFETY: the packet's live flow, or null.
+    let value = unsafe { flow.as_ref() }.map_or(0, |flow| 1 + flow.tracker as u32);
+    p.set(Field::Flow, value);
+    flow
+}
+
+#[inline(always)]
+fn find(p: &mut Packet) -> *mut Flow {
     p.stale = 0;
     let tick = clock::tick(p);
     let first =

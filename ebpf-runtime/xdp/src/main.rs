@@ -123,37 +123,63 @@ fn before_tree(image: &Image, reason: Reason) -> Result<u32, u32> {
 
 /// From node to node to the end of the chain: which end it is, and the packet's live flow if any node asked for it
 /// (else null). The stages only plan.
+///
+/// The way is walked in two loops, before and after the flow is asked for, since the verifier walks a loop once for
+/// each kind of pointer that it carries.
 #[inline(always)]
 fn walk(image: &Image, p: &mut Packet) -> Result<(u32, *mut Flow), u32> {
-    let mut flow = null_mut();
     let mut node = image.word(H_ENTRY as u32);
+    if let Some(end) = steps::<false>(image, p, &mut node, null_mut())? {
+        return Ok((end, null_mut()));
+    }
+    let flow = flow::lookup(p);
+    match steps::<true>(image, p, &mut node, flow)? {
+        Some(end) => Ok((end, flow)),
+        None => Err(Reason::BadImage as u32),
+    }
+}
+
+/// Walks from `node` to the end, or, as long as the flow has not been ASKED for, to the first node that can't do
+/// without it; that one is not yet counted.
+#[inline(always)]
+fn steps<const ASKED: bool>(
+    image: &Image,
+    p: &mut Packet,
+    node: &mut u32,
+    flow: *mut Flow,
+) -> Result<Option<u32>, u32> {
     for _ in 0..MAX_STEPS {
-        count::node(image.node(node, N_COUNTER), p.frame_len);
-        let (op, p0) = (image.node(node, N_OP), image.node(node, N_P0));
-        if p.looked_up == 0 && asks_for_flow(image, p, op, p0) {
-            flow = flow::lookup(p);
+        let (op, p0) = (image.node(*node, N_OP), image.node(*node, N_P0));
+        if !ASKED && asks_for_flow(image, p, op, p0) {
+            return Ok(None);
         }
+        count::node(image.node(*node, N_COUNTER), p.frame_len);
         let way = match op {
             OP_DECIDE if op_occurs(OP_DECIDE) => {
-                node = classify::decide(image, p, p0, image.node(node, N_P1), flow);
+                let root = image.node(*node, N_P1);
+                *node = if ASKED {
+                    classify::decide_again(p, p0, root)
+                } else {
+                    classify::decide(image, p, p0, root)
+                };
                 continue;
             }
             OP_LIMIT if op_occurs(OP_LIMIT) => limit::limit(p, p0, !flow.is_null() as u32),
             OP_EVERY if op_occurs(OP_EVERY) => {
-                let way = every::every(p, p0, image.node(node, N_P1), image.node(node, N_P2));
-                node = image.word(image.node(node, N_NEXT).wrapping_add(way));
+                let way = every::every(p, p0, image.node(*node, N_P1), image.node(*node, N_P2));
+                *node = image.word(image.node(*node, N_NEXT).wrapping_add(way));
                 continue;
             }
-            OP_TRACK if op_occurs(OP_TRACK) => track::track(p, flow, p0),
-            OP_TRANSLATE if op_occurs(OP_TRANSLATE) => translate::translate(p, flow, p0),
-            OP_TRANSLATE_BACK if op_occurs(OP_TRANSLATE_BACK) => translate::translate_back(p, flow),
-            OP_END => return Ok((p0, flow)),
+            OP_TRACK if ASKED && op_occurs(OP_TRACK) => track::track(p, flow, p0),
+            OP_TRANSLATE if ASKED && op_occurs(OP_TRANSLATE) => translate::translate(p, flow, p0),
+            OP_TRANSLATE_BACK if ASKED && op_occurs(OP_TRANSLATE_BACK) => translate::translate_back(p, flow),
+            OP_END => return Ok(Some(p0)),
             _ => return Err(Reason::BadImage as u32),
         };
-        node = match way {
-            NEXT => image.node(node, N_NEXT),
-            EXIT_A => image.node(node, N_EXIT_A),
-            EXIT_B => image.node(node, N_EXIT_B),
+        *node = match way {
+            NEXT => image.node(*node, N_NEXT),
+            EXIT_A => image.node(*node, N_EXIT_A),
+            EXIT_B => image.node(*node, N_EXIT_B),
             _ => return Err(dropped(way).unwrap_or(Reason::BadImage as u32)),
         };
     }

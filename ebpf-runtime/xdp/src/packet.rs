@@ -27,13 +27,12 @@ pub struct Packet {
     /// TCP sequence and acknowledgement number.
     pub seq: u32,
     pub ack: u32,
-    /// Values of the fields by `Field`; the addresses' and the flow's are not here.
+    /// Values of the fields by `Field`; the addresses' are not here, and the flow's only once it was asked for.
     pub field: [u32; 16],
     /// Which half of the image this packet follows.
     pub half: u32,
-    /// 1 once the flow tables have been asked; then 1 if anything stands under the packet's own key, live or not, and
-    /// the table in which its live flow stands.
-    pub looked_up: u32,
+    /// Once the flow tables have been asked: 1 if anything stands under the packet's own key, live or not, and the
+    /// table in which its live flow stands.
     pub stale: u32,
     pub table: u32,
     /// 1 if anything stands under the reply's key.
@@ -99,7 +98,6 @@ impl Packet {
     #[inline(always)]
     pub fn reset(&mut self, frame_len: u32) {
         self.frame_len = frame_len;
-        self.looked_up = 0;
         self.now = 0;
         self.plan.reset();
         for field in
