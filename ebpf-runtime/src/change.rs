@@ -273,6 +273,21 @@ impl Change<'_> {
         for device in self.devices.iter().filter(|device| linked(device).is_none()) {
             made.push((device.index, attach::attach(plane.program.as_fd(), device, self.options.mode)?));
         }
+        // Pinned before any packet of the old devices meets the new program: from then on a killed apply is finished by
+        // the next one, which cannot attach. Until then it is undone.
+        let pinned = made.iter().try_for_each(|(ifindex, link)| pinned::pin_link(paths, *ifindex, link));
+        let taken_over = pinned.and_then(|()| self.take_over(plane, old, warnings));
+        if taken_over.is_err() {
+            for (ifindex, _) in &made {
+                let _ = pinned::unpin_link(paths, *ifindex);
+            }
+        }
+        taken_over
+    }
+
+    /// Puts the new program into the links there are.
+    fn take_over(&self, plane: &Plane, old: Option<&Plane>, warnings: &mut Vec<String>) -> Result<(), Error> {
+        let linked = |device: &net::Link| self.links.iter().find(|link| link.ifindex == device.index);
         plane.refresh(self.image, &self.numbers, &self.next_hops);
         let mut updated: Vec<&Link> = Vec::new();
         let result = self.devices.iter().filter_map(|device| Some((device, linked(device)?))).try_for_each(
@@ -294,8 +309,7 @@ impl Change<'_> {
                 let _ = object::link_update(link.fd.as_fd(), old.program.as_fd());
             }
         }
-        result?;
-        made.iter().try_for_each(|(ifindex, link)| pinned::pin_link(paths, *ifindex, link))
+        result
     }
 
     /// A link keeps its mode, so that another mode needs another link; on a refusal the old one is made again.

@@ -63,6 +63,11 @@ pub(crate) fn pin_link(paths: &Paths, ifindex: u32, link: &OwnedFd) -> Result<()
     object::pin(link.as_fd(), &path).map_err(|e| Error::file(path, e))
 }
 
+/// Forgets the pin of a link, which then lives as long as its descriptors.
+pub(crate) fn unpin_link(paths: &Paths, ifindex: u32) -> Result<(), Error> {
+    unlink(&paths.link(ifindex))
+}
+
 /// Pins a program and its maps as those of generation `load`.
 pub(crate) fn pin_plane(paths: &Paths, load: u32, plane: &Plane) -> Result<(), Error> {
     let directory = paths.load(load);

@@ -85,11 +85,15 @@ pub(crate) fn read(path: &Path) -> Result<Option<Record>, Error> {
 
 /// Writes the record aside, to the disk, and into place: a reader finds the old one or the new one whole.
 pub(crate) fn write(path: &Path, record: &Record) -> Result<(), Error> {
-    let aside = path.with_extension("tmp");
-    put(&aside, path, record).map_err(|e| Error::file(path, e))
+    put(&aside(path), path, record).map_err(|e| Error::file(path, e))
 }
 
-fn put(aside: &PathBuf, path: &Path, record: &Record) -> io::Result<()> {
+/// Where a record is written before it is whole; a killed process may have left one there.
+pub(crate) fn aside(path: &Path) -> PathBuf {
+    path.with_extension("tmp")
+}
+
+fn put(aside: &Path, path: &Path, record: &Record) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(aside)?;
     file.write_all(&serde_json::to_vec(record)?)?;
     file.sync_all()?;

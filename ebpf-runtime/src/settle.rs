@@ -59,6 +59,7 @@ pub(crate) fn recover(paths: &Paths) -> Result<Option<Record>, Error> {
         && let Some(old) = record.as_ref().filter(|old| old.generation < pending.generation)
         && became_current(paths, old, &pending)?
     {
+        record::remove(&record::aside(&paths.record()))?;
         return settle(paths, Some(old), pending).map(Some);
     }
     let keep: BTreeSet<u32> =
@@ -69,6 +70,9 @@ pub(crate) fn recover(paths: &Paths) -> Result<Option<Record>, Error> {
         }
     }
     record::remove(&paths.pending())?;
+    for path in [paths.pending(), paths.record()] {
+        record::remove(&record::aside(&path))?;
+    }
     pinned::remove_loads(paths, record.as_ref().map(|record| record.load))?;
     if record.is_none() {
         record::remove(&paths.record())?;

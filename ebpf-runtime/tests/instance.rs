@@ -1,17 +1,20 @@
 //! Instances on real devices: attach, swap, refuse, recover, detach, each in a network of its own.
 
 mod common;
+#[path = "common/frame.rs"]
+mod frame;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use common::{counting, udp};
+use common::counting;
 use ebpf_runtime::Error;
 use ebpf_runtime::apply::{Applied, ApplyOptions, Mode, Swap};
 use ebpf_runtime::instance::Instance;
 use ebpf_runtime::lab::{Arms, ConstantProgram, FrameSocket, HOST_DEVICE, Lab, Plan, Verdict};
 use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::status::Status;
+use frame::udp;
 use lb_abi::bundle::Image;
 use lb_abi::image::{END_DROP, END_PASS};
 

@@ -1,9 +1,12 @@
 //! The program without a device: loading, swapping, counting.
 
 mod common;
+#[path = "common/frame.rs"]
+mod frame;
 
-use common::{counting, udp};
+use common::counting;
 use ebpf_runtime::trial::{Action, Count, Trial};
+use frame::udp;
 use lb_abi::image::{END_DROP, END_PASS};
 use lb_abi::mode::FEATURE_TEST;
 use lb_abi::reason::Reason;

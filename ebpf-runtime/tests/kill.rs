@@ -1,0 +1,195 @@
+//! An `apply` killed at every system call that changes something: the old generation is in place or the new one,
+//! counts go on, and the next to open the instance leaves nothing half-made.
+//!
+//! The test runs itself as the process that is killed, under ptrace(2), so that each point is met exactly once.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use common::counting;
+use ebpf_runtime::apply::{Applied, ApplyOptions};
+use ebpf_runtime::instance::Instance;
+use ebpf_runtime::lab::{Arms, Lab, Plan};
+use ebpf_runtime::net;
+use lb_abi::bundle::Image;
+use lb_abi::image::END_PASS;
+use lb_abi::mode::FEATURE_FORWARD;
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+/// Which way the killed apply goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Change {
+    /// A store into the other half.
+    Half,
+    /// A new program, with one device more.
+    Program,
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("child-half") => drop(apply(Change::Half, 1)),
+        Some("child-program") => drop(apply(Change::Program, 1)),
+        _ => {
+            for change in [Change::Half, Change::Program] {
+                let points = sweep(change);
+                println!("{change:?}: killed at each of {points} points");
+            }
+        }
+    }
+}
+
+fn image(change: Change, step: u32) -> Image {
+    let mut image = counting(&[1, u64::from(2 + step)], END_PASS);
+    if change == Change::Program {
+        // Another set of flags is another program.
+        image.features = FEATURE_FORWARD * step;
+    }
+    image
+}
+
+fn apply(change: Change, step: u32) -> Applied {
+    let devices: &[&str] = if change == Change::Program && step == 1 { &["wan0", "lan0"] } else { &["wan0"] };
+    let mut options = ApplyOptions::new([0; 32], devices.iter().map(|device| (*device).to_owned()).collect());
+    options.hash_key = PathBuf::from("/run/hash.key");
+    let mut instance = Instance::open(&Lab::run_dir(), "main").unwrap();
+    instance.apply(&image(change, step), &options).unwrap()
+}
+
+/// Kills at the first point, the second and so on, until an apply comes to its end.
+fn sweep(change: Change) -> u32 {
+    let plan = Plan {
+        arms: Arms::Two,
+        balancer: vec![],
+        clients: vec![vec![IpAddr::from([192, 0, 2, 1])]],
+        backends: vec![vec![IpAddr::from([10, 0, 0, 1])]],
+    };
+    let lab = Lab::build(&plan).unwrap();
+    let mut before = lab.balancer.run(|| apply(change, 0)).unwrap().generation;
+    let mut ends = BTreeSet::new();
+    for point in 1.. {
+        let killed = run_to(&lab, change, point);
+        let now = examine(&lab, before, change);
+        ends.insert(now - before);
+        if !killed {
+            assert_eq!(now, before + 1);
+            assert_eq!(ends.len(), 2, "killed too early or too late to tell");
+            return point - 1;
+        }
+        before = lab.balancer.run(|| apply(change, 0)).unwrap().generation;
+    }
+    unreachable!()
+}
+
+/// Whether the apply was killed, before its `point`th call that changes something.
+fn run_to(lab: &Lab, change: Change, point: u32) -> bool {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(if change == Change::Half { "child-half" } else { "child-program" });
+    lab.balancer.place(&mut command).unwrap();
+    // SAFETY: between fork and exec the closure makes one system call.
+    unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
+    let mut child = command.spawn().unwrap();
+    let pid = Pid::from_raw(child.id() as i32);
+    assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::Stopped(_, Signal::SIGTRAP)));
+    ptrace::setoptions(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    let mut met = 0;
+    let mut entering = true;
+    let mut signal = None;
+    let killed = loop {
+        ptrace::syscall(pid, signal.take()).unwrap();
+        match waitpid(pid, None).unwrap() {
+            WaitStatus::PtraceSyscall(_) => {
+                met += u32::from(entering && changes_something(pid));
+                entering = !entering;
+                if met == point {
+                    child.kill().unwrap();
+                    break true;
+                }
+            }
+            WaitStatus::Stopped(_, other) => signal = Some(other),
+            WaitStatus::Exited(_, 0) => break false,
+            other => panic!("the apply ended by itself: {other:?}"),
+        }
+    };
+    // ECHILD where it was reaped above.
+    let _ = child.wait();
+    killed
+}
+
+fn changes_something(pid: Pid) -> bool {
+    let info = ptrace::syscall_info(pid).unwrap();
+    assert_eq!(info.op, libc::PTRACE_SYSCALL_INFO_ENTRY);
+    // SAFETY: of the union, this is the part that the kernel fills on entry, as just checked.
+    let entry = unsafe { info.u.entry };
+    // Commands of bpf(2) whose work outlives the process, see `enum bpf_cmd`: pins and links.
+    const OBJ_PIN: u64 = 6;
+    const LINK_CREATE: u64 = 28;
+    const LINK_UPDATE: u64 = 29;
+    const LINK_DETACH: u64 = 34;
+    const CHANGING: [i64; 7] = [
+        libc::SYS_rename,
+        libc::SYS_unlink,
+        libc::SYS_unlinkat,
+        libc::SYS_rmdir,
+        libc::SYS_mkdir,
+        libc::SYS_membarrier,
+        libc::SYS_fsync,
+    ];
+    match entry.nr.cast_signed() {
+        libc::SYS_bpf => [OBJ_PIN, LINK_CREATE, LINK_UPDATE, LINK_DETACH].contains(&entry.args[0]),
+        number => CHANGING.contains(&number),
+    }
+}
+
+/// The generation in place after a kill, everything about it having been looked at.
+fn examine(lab: &Lab, before: u32, change: Change) -> u32 {
+    lab.balancer
+        .run(|| {
+            let programs = |name: &str| {
+                let links = net::links().unwrap();
+                links.into_iter().find(|link| link.name == name).unwrap().programs
+            };
+            assert_eq!(programs("wan0").len(), 1, "never without a program");
+            drop(Instance::open(&Lab::run_dir(), "main").unwrap());
+            let status = Instance::status(&Lab::run_dir(), "main").unwrap();
+            let now = status.generation;
+            assert!(now == before || now == before + 1, "{before} {now}");
+            for device in &status.devices {
+                assert_eq!(device.problem, None, "{device:?}");
+            }
+            let on_both = change == Change::Program && now == before + 1;
+            assert_eq!(status.devices.len(), if on_both { 2 } else { 1 });
+            assert_eq!(programs("lan0").len(), usize::from(on_both));
+
+            let names = |path: &Path| -> Vec<String> {
+                let entries = std::fs::read_dir(path).unwrap().flatten();
+                let mut names: Vec<String> =
+                    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+                names.sort();
+                names
+            };
+            let only = |path: &Path| {
+                let entries = std::fs::read_dir(path).unwrap().flatten().map(|entry| entry.path());
+                let mut found: Vec<PathBuf> =
+                    entries.filter(|path| !path.ends_with("bpf") && path.is_dir()).collect();
+                assert_eq!(found.len(), 1, "{found:?}");
+                found.remove(0)
+            };
+            let run = Lab::run_dir().path().to_owned();
+            let directory = only(&run);
+            assert_eq!(names(&directory), ["lock", "record.json"]);
+            let pins = names(&only(&run.join("bpf")));
+            assert_eq!(pins.len(), 2, "{pins:?}");
+            assert_eq!(pins[0], "links");
+            now
+        })
+        .unwrap()
+}
