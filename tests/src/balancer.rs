@@ -73,7 +73,7 @@ impl Balancer {
     pub fn try_apply(&mut self, policy: &str) -> Output {
         let path = self.write("policy.lbp", policy);
         let mut command = self.lbctl("apply");
-        command.arg(path).arg("--no-agent");
+        command.arg(path).arg("--no-agent").arg("--hash-key").arg(self.dir.path().join("hash.key"));
         for device in &self.devices {
             command.args(["--device", device]);
         }

@@ -17,7 +17,7 @@ fn policy(more: &str) -> String {
     format!(
         "lbp 1
 
-vip echo {{ address 203.0.113.10, 2001:db8:f::10 }}
+vip front {{ address 203.0.113.10, 2001:db8:f::10 }}
 track flows {{ idle tcp 5m, udp 30s; half_open 5s; max 10_000 }}
 pool echoes {{
   pick round-robin; via nat; source 10.9.0.1, fd09::1; ports 20000-29999
@@ -32,7 +32,7 @@ policy nat {{ default drop }} =
   match {{
     {more}
     from servers     -> translate back -> forward
-    to echo         -> track flows -> translate echoes -> forward
+    to front        -> track flows -> translate echoes -> forward
     udp.dport == 9  -> count discarded -> forward
     else            -> drop
   }}
@@ -134,14 +134,14 @@ fn counts_belong_to_arms_and_not_to_places() {
     let _servers = servers(&balancer.lab);
     let mut connections = open(&balancer, 2);
     all_alive(&mut connections, "before");
-    let counted = (balancer.tally("to echo"), balancer.tally("from servers"));
+    let counted = (balancer.tally("to front"), balancer.tally("from servers"));
     assert!(counted.0 >= 6 && counted.1 >= 4, "{counted:?}");
     for policy in &policies() {
         balancer.apply(policy);
-        assert_eq!((balancer.tally("to echo"), balancer.tally("from servers")), counted);
+        assert_eq!((balancer.tally("to front"), balancer.tally("from servers")), counted);
     }
     all_alive(&mut connections, "after");
-    assert!(balancer.tally("to echo") > counted.0);
+    assert!(balancer.tally("to front") > counted.0);
 }
 
 /// With every process of ours killed, open connections go on and new ones are made; the next agent serves what is there.

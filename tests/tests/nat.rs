@@ -16,7 +16,7 @@ fn policy(source: &str) -> String {
     format!(
         "lbp 1
 
-vip echo {{ address 203.0.113.10, 2001:db8:f::10 }}
+vip front {{ address 203.0.113.10, 2001:db8:f::10 }}
 track flows {{ idle tcp 5m, udp 30s; half_open 5s; max 10_000 }}
 pool echoes {{
   pick round-robin; via nat{source}
@@ -30,7 +30,7 @@ side clients otherwise
 policy nat {{ default drop }} =
   match {{
     from servers -> translate back -> forward
-    to echo   -> track flows -> translate echoes -> forward
+    to front  -> track flows -> translate echoes -> forward
     else      -> drop
   }}
 "
