@@ -129,6 +129,3 @@ fn prove(state: &mut State, tracker: Option<TrackParams>, pair: [&mut Flow; 2]) 
     }
     (Table::Proven, Some(Reason::Proven))
 }
-
-#[cfg(test)]
-mod tests;

@@ -142,6 +142,3 @@ fn reply_echo(state: &mut State, frame: &[u8], fields: &Fields) -> Result<Ended,
     mend_at(&mut out, fields.transport + 2, &old, &new);
     Ok(Ended { verdict: Verdict::Reply, reason: None, frame: Some(out), sent: None })
 }
-
-#[cfg(test)]
-mod tests;
