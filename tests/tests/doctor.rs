@@ -24,25 +24,33 @@ fn doctor(balancer: &Balancer, args: &[&str]) -> Ran {
     balancer.lbctl("doctor").args(args).output().unwrap().into()
 }
 
-/// Findings by check: level, what was found, what mends it.
-fn findings(balancer: &Balancer, args: &[&str]) -> (Option<i32>, Vec<(String, String, String, String)>) {
+#[derive(Debug)]
+struct Finding {
+    check: String,
+    level: String,
+    mend: String,
+}
+
+/// Exit code and findings.
+fn findings(balancer: &Balancer, args: &[&str]) -> (Option<i32>, Vec<Finding>) {
     let ran = doctor(balancer, &[args, &["--json"]].concat());
     let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran}"));
     assert_eq!(report["version"], 1);
     let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
-    let findings = report["findings"].as_array().unwrap().iter();
-    let finding =
-        |one: &Value| (text(&one["check"]), text(&one["level"]), text(&one["found"]), text(&one["mend"]));
-    (ran.code, findings.map(finding).collect())
+    let finding = |one: &Value| Finding {
+        check: text(&one["check"]),
+        level: text(&one["level"]),
+        mend: text(&one["mend"]),
+    };
+    (ran.code, report["findings"].as_array().unwrap().iter().map(finding).collect())
 }
 
 #[track_caller]
 fn finds(balancer: &Balancer, args: &[&str], check: &str, level: &str, mend: &str) {
     let (code, findings) = findings(balancer, args);
-    let found = findings.iter().filter(|(of, ..)| of == check);
-    let matching = found.clone().filter(|(_, at, _, cure)| at == level && cure.contains(mend)).count();
-    assert!(matching >= 1, "{:?}", found.collect::<Vec<_>>());
-    let fails = findings.iter().any(|(_, level, ..)| level == "fail");
+    let found: Vec<&Finding> = findings.iter().filter(|finding| finding.check == check).collect();
+    assert!(found.iter().any(|finding| finding.level == level && finding.mend.contains(mend)), "{found:?}");
+    let fails = findings.iter().any(|finding| finding.level == "fail");
     assert_eq!(code, Some(i32::from(fails)));
 }
 
