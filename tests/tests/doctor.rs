@@ -61,9 +61,10 @@ fn a_balancer_that_is_well_passes() {
     let policy = balancer.write("policy.lbp", POLICY);
     let ran = doctor(&balancer, &["--policy", policy.to_str().unwrap()]);
     assert_eq!(ran.code, Some(0), "{ran}");
-    for line in ["wan0: XDP program       ours is attached", "app: source ports       10000-14999 are nobody"]
-    {
-        assert!(ran.out.contains(line), "no {line:?} in {ran}");
+    assert_eq!(ran.out.matches("ours is attached").count(), balancer.devices.len(), "{ran}");
+    assert!(ran.out.contains("10000-14999 are nobody else's"), "{ran}");
+    for line in ran.out.lines() {
+        assert!(line.chars().count() <= 100 || line.contains("mend: "), "{line}");
     }
     // The policy was applied without an agent, and it tracks flows.
     finds(&balancer, &[], "agent", "warn", "lbctl agent --instance default");

@@ -73,11 +73,11 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         options.hash_key.clone_from(path);
     }
     let (name, place) = (&args.instance.instance, &args.instance.place);
-    let (mut applied, overlaps) = place.within(|run_dir| {
+    let (mut applied, conflicts) = place.within(|run_dir| {
         let applied = Instance::open(run_dir, name)?.apply(&image, &options)?;
-        Ok((applied, source_ports::overlaps(&policy)))
+        Ok((applied, source_ports::conflicts(&policy)))
     })?;
-    applied.warnings.extend(overlaps);
+    applied.warnings.extend(conflicts.iter().map(ToString::to_string));
     for warning in &applied.warnings {
         console.warning(warning);
     }

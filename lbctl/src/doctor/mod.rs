@@ -4,7 +4,6 @@
 mod device;
 mod host;
 mod instances;
-mod ports;
 
 use std::path::Path;
 
@@ -12,6 +11,8 @@ use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, net};
 use policy_lang::policy::Policy;
 use serde::Serialize;
+
+use crate::source_ports;
 
 /// What was found of one thing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -72,7 +73,20 @@ pub fn examine(run_dir: &RunDir, scope: &Scope<'_>) -> Result<Vec<Finding>, Erro
     findings.extend(instances);
     findings.extend(chosen.into_iter().flat_map(|link| device::examine(link, &ours)));
     if let Some(policy) = scope.policy {
-        findings.extend(ports::examine(policy));
+        findings.extend(source_ports(policy));
     }
     Ok(findings)
+}
+
+fn source_ports(policy: &Policy) -> impl Iterator<Item = Finding> + '_ {
+    const CHECK: &str = "source ports";
+    let conflicts = source_ports::conflicts(policy);
+    policy.pools.iter().enumerate().filter_map(move |(index, pool)| {
+        let (first, last) = pool.ports?;
+        let finding = match conflicts.iter().find(|conflict| conflict.pool == index) {
+            Some(conflict) => Finding::fail(CHECK, &conflict.found, &conflict.mend),
+            None => Finding::ok(CHECK, format!("{first}-{last} are nobody else's")),
+        };
+        Some(finding.of(&pool.name))
+    })
 }
