@@ -2,6 +2,7 @@
 //! came to be; the layout is `lb_abi::image`.
 
 mod bytes;
+pub mod names;
 mod rows;
 mod text;
 mod validate;

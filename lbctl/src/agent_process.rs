@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::PlaceArgs;
 use crate::console::Failure;
+use crate::files;
 
 /// How long a new agent may take until it holds its lock.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -65,12 +66,13 @@ pub fn start(run_dir: &RunDir, instance: &str, place: &PlaceArgs) -> Result<Agen
 
 fn open_log(path: &Path) -> Result<File, Failure> {
     let options = OpenOptions::new().create(true).append(true).mode(0o600).clone();
-    options.open(path).map_err(|error| Failure::new(format!("{}: {error}", path.display())))
+    options.open(path).map_err(|error| Failure::new(format!("{}: {}", path.display(), files::said(&error))))
 }
 
 /// A copy of this program that leaves the session it was born in.
 fn spawn(instance: &str, place: &PlaceArgs, log: &File) -> Result<Child, Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("can't start the agent: {error}"));
+    let failed =
+        |error: std::io::Error| Failure::new(format!("can't start the agent: {}", files::said(&error)));
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
     command.args(["agent", "--detached", "--instance", instance]);
     // The child is born in the network namespace of this thread, so that it needs no name for it.

@@ -110,7 +110,7 @@ fn too_large() -> String {
 }
 
 /// An I/O error without Rust's `(os error 2)`.
-fn said(error: &io::Error) -> String {
+pub fn said(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file".into(),
         io::ErrorKind::PermissionDenied => "permission denied".into(),

@@ -9,13 +9,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use lb_abi::bundle::{Image, TallyKind};
-use lb_abi::image::{
-    ALL_FIELDS, BEFORE_MATCH, BEFORE_PASS, Field, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED, OP_END,
-};
-use lb_abi::mode::{
-    FEATURE_DST4, FEATURE_DST6, FEATURE_FORWARD, FEATURE_HASH, FEATURE_REPLY, FEATURE_SRC4, FEATURE_SRC6,
-};
+use lb_abi::image::{ALL_FIELDS, BEFORE_MATCH, BEFORE_PASS, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED};
 
+use super::names::{self, field_name};
 use super::{id, op_name, validate};
 
 /// Ranges that a class is described by at most.
@@ -96,14 +92,9 @@ fn header(image: &Image, layout: &Layout, out: &mut String) -> std::fmt::Result 
     let words = image.words.len();
     let half = words.next_power_of_two();
     writeln!(out, "  words     {words}, in two halves of {}", size(half * 4))?;
-    let fields: Vec<_> =
-        ALL_FIELDS.into_iter().filter(|field| image.fields & field.bit() != 0).map(field_name).collect();
-    writeln!(out, "  fields    {}", or_none(&fields))?;
-    let ops: Vec<_> = (0..=OP_END).filter(|op| image.ops & 1 << op != 0).map(op_name).collect();
-    writeln!(out, "  ops       {}", or_none(&ops))?;
-    let features: Vec<_> =
-        FEATURES.iter().filter(|(bit, _)| image.features & bit != 0).map(|(_, name)| *name).collect();
-    writeln!(out, "  features  {}", or_none(&features))?;
+    writeln!(out, "  fields    {}", or_none(&names::fields(image)))?;
+    writeln!(out, "  ops       {}", or_none(&names::ops(image)))?;
+    writeln!(out, "  features  {}", or_none(&names::features(image)))?;
     let before = |at: usize| match image.words.get(at) {
         Some(&BEFORE_PASS) => "pass",
         Some(&BEFORE_MATCH) => "match",
@@ -142,16 +133,6 @@ const KEY_BYTES: usize = size_of::<lb_abi::maps::LimitKey>() + size_of::<u64>();
 /// Both entries of a flow, keys included.
 const PAIR_BYTES: usize = 2 * (size_of::<lb_abi::maps::FlowKey>() + size_of::<lb_abi::maps::Flow>());
 
-const FEATURES: [(u32, &str); 7] = [
-    (FEATURE_SRC4, "src4"),
-    (FEATURE_SRC6, "src6"),
-    (FEATURE_DST4, "dst4"),
-    (FEATURE_DST6, "dst6"),
-    (FEATURE_FORWARD, "forward"),
-    (FEATURE_REPLY, "reply"),
-    (FEATURE_HASH, "hash"),
-];
-
 fn or_none(names: &[&str]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(" ") }
 }
@@ -162,25 +143,6 @@ fn size(bytes: usize) -> String {
         0..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{} KiB", bytes / 1024),
         _ => format!("{} MiB", bytes >> 20),
-    }
-}
-
-fn field_name(field: Field) -> &'static str {
-    match field {
-        Field::Src => "src",
-        Field::Dst => "dst",
-        Field::Dport => "dport",
-        Field::Sport => "sport",
-        Field::Proto => "proto",
-        Field::TcpFlags => "tcp.flags",
-        Field::IcmpType => "icmp.type",
-        Field::IcmpCode => "icmp.code",
-        Field::Len => "len",
-        Field::Ttl => "ttl",
-        Field::Dscp => "dscp",
-        Field::Vlan => "vlan",
-        Field::Frag => "frag",
-        Field::Flow => "flow",
     }
 }
 

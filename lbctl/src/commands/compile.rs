@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use ebpf_runtime::footprint::{self, MapSize};
 use lb_abi::bundle::Image;
-use lb_abi::mode;
 use serde_json::{Value, json};
 
 use crate::commands::apply::hex;
 use crate::console::{Console, Exit, Failure, Outcome};
-use crate::policy_file;
 use crate::table::{bytes, columns, thousands};
+use crate::{files, policy_file};
+use compiler::image::names;
 
 #[derive(clap::Args, Debug)]
 #[command(about = "Compile a policy into an image: words, map contents and mode flags", after_help = EXAMPLES)]
@@ -23,7 +23,10 @@ pub struct Args {
     pub file: PathBuf,
     /// Form of the image.
     #[arg(long, value_enum, default_value_t = ImageFormat::Text)]
-    pub format: ImageFormat,
+    format: ImageFormat,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
     /// Write the image there instead of to standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -53,7 +56,8 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         return Ok(Exit::Findings);
     };
     let maps = footprint::maps(&image).map_err(|error| Failure::new(error.to_string()))?;
-    let content = match args.format {
+    let format = if args.json { ImageFormat::Json } else { args.format };
+    let content = match format {
         ImageFormat::Text => compiler::image::to_text(&image).into_bytes(),
         ImageFormat::Bin => compiler::image::to_bytes(&image),
         ImageFormat::Json => {
@@ -62,49 +66,43 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
             text
         }
     };
-    match &args.output {
-        Some(path) => {
+    let memory = memory(&maps);
+    match (&args.output, format) {
+        (Some(path), _) => {
             write_file(path, &content)?;
-            console.write_all(summary(&image, &maps).as_bytes())?;
+            let id = hex(&compiler::image::id(&image));
+            write!(console, "policy {}\nid {id}\n\n{memory}", image.name)?;
         }
-        None if args.format == ImageFormat::Bin && std::io::stdout().is_terminal() => {
+        (None, ImageFormat::Text) => {
+            console.write_all(&content)?;
+            write!(console, "\n{memory}")?;
+        }
+        (None, ImageFormat::Bin) if std::io::stdout().is_terminal() => {
             return Err(Failure::new("the binary form is not for a terminal: add -o FILE"));
         }
-        None => console.write_all(&content)?,
-    }
-    if args.output.is_none() && args.format == ImageFormat::Text {
-        write!(console, "\n{}", summary(&image, &maps))?;
+        (None, _) => console.write_all(&content)?,
     }
     Ok(Exit::Well)
 }
 
 /// A reader of the file sees the old one or the whole new one.
 fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("{}: {error}", path.display()));
+    let failed = |error: std::io::Error| Failure::new(format!("{}: {}", path.display(), files::said(&error)));
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     fs::write(&partial, content).map_err(failed)?;
     fs::rename(&partial, path).map_err(failed)
 }
 
-/// Id, what the program is specialised to, and what it takes.
-fn summary(image: &Image, maps: &[MapSize]) -> String {
+/// What the maps of the image take.
+fn memory(maps: &[MapSize]) -> String {
     let mut rows = vec![["map", "entries", "memory"].map(str::to_owned).to_vec()];
     rows.extend(
         maps.iter().map(|map| vec![map.name.to_owned(), thousands(map.entries.into()), bytes(map.bytes)]),
     );
     let total = maps.iter().map(|map| map.bytes).sum();
     rows.push(vec!["in all".to_owned(), String::new(), bytes(total)]);
-    format!(
-        "policy {}\nid {}\n{} words ({}); fields {}; features {}\n\n{}",
-        image.name,
-        hex(&compiler::image::id(image)),
-        thousands(image.words.len() as u64),
-        bytes(image.words.len() as u64 * 4),
-        listed(&fields(image)),
-        listed(&features(image)),
-        columns(&rows, &[1, 2], ""),
-    )
+    columns(&rows, &[1, 2], "")
 }
 
 fn document(image: &Image, maps: &[MapSize]) -> Value {
@@ -113,9 +111,9 @@ fn document(image: &Image, maps: &[MapSize]) -> Value {
         "policy": image.name,
         "id": hex(&compiler::image::id(image)),
         "words": image.words.len(),
-        "fields": fields(image),
-        "ops_mask": image.ops,
-        "features": features(image),
+        "fields": names::fields(image),
+        "ops": names::ops(image),
+        "features": names::features(image),
         "maps": maps,
         "memory_bytes": maps.iter().map(|map| map.bytes).sum::<u64>(),
         "limits": image.limits.iter().map(|limit| json!({ "name": limit.name, "max": limit.max })).collect::<Vec<_>>(),
@@ -136,27 +134,4 @@ fn pool_document(image: &Image, ordinal: usize, name: &str) -> Value {
         json!({ "name": backend.name, "address": address, "port": backend.port })
     });
     json!({ "name": name, "backends": backends.collect::<Vec<_>>() })
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
-}
-
-/// Fields that some region looks at.
-fn fields(image: &Image) -> Vec<String> {
-    let used = lb_abi::image::ALL_FIELDS.iter().filter(|field| image.fields & field.bit() != 0);
-    used.map(|field| format!("{field:?}").to_lowercase()).collect()
-}
-
-fn features(image: &Image) -> Vec<String> {
-    let names = [
-        (mode::FEATURE_SRC4, "src4"),
-        (mode::FEATURE_SRC6, "src6"),
-        (mode::FEATURE_DST4, "dst4"),
-        (mode::FEATURE_DST6, "dst6"),
-        (mode::FEATURE_FORWARD, "forward"),
-        (mode::FEATURE_REPLY, "reply"),
-        (mode::FEATURE_HASH, "hash"),
-    ];
-    names.iter().filter(|(bit, _)| image.features & bit != 0).map(|(_, name)| (*name).to_owned()).collect()
 }
