@@ -4,6 +4,7 @@ mod ends;
 mod guards;
 mod nat;
 mod pools;
+mod sequences;
 mod stages;
 mod tcp;
 
