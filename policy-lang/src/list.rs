@@ -17,8 +17,18 @@ pub(crate) struct List {
     pub more_faults: usize,
 }
 
-/// Reads a list; a million lines take some tens of milliseconds, as plain IPv4 lines are read byte by byte.
-pub(crate) fn read(text: &[u8]) -> List {
+impl List {
+    fn fault(&mut self, start: usize, length: usize, fault: Fault) {
+        if self.faults.len() < FAULTS {
+            self.faults.push((start, start + length, fault));
+        } else {
+            self.more_faults += 1;
+        }
+    }
+}
+
+/// Reads a list, with `single` one of addresses only; a million lines take some tens of milliseconds, as plain IPv4 lines are read byte by byte.
+pub(crate) fn read(text: &[u8], single: bool) -> List {
     let mut loose = Loose::default();
     let mut list = List { addrs: AddrSet::default(), faults: Vec::new(), more_faults: 0 };
     let mut start = if text.starts_with("\u{feff}".as_bytes()) { 3 } else { 0 };
@@ -28,9 +38,12 @@ pub(crate) fn read(text: &[u8]) -> List {
         let entry = code.trim_ascii();
         if !entry.is_empty() {
             match plain_v4(entry).map_or_else(|| slow(entry), Ok) {
+                Ok(range) if single && range.single().is_none() => {
+                    let fault = Fault::new("E0307", "a network in a list of addresses");
+                    list.fault(start + lead, entry.len(), fault.help("give the set the type `net`"));
+                }
                 Ok(range) => loose.push(range),
-                Err(_) if list.faults.len() >= FAULTS => list.more_faults += 1,
-                Err(fault) => list.faults.push((start + lead, start + lead + entry.len(), fault)),
+                Err(fault) => list.fault(start + lead, entry.len(), fault),
             }
         }
         start += line.len();
@@ -88,6 +101,7 @@ mod tests {
     fn lines_comments_and_merging() {
         let list = read(
             b"# head\n10.0.0.0/9 # low\r\n10.128.0.0/9\n\n10.0.0.1\n2001:db8::/32\n192.0.2.1 - 192.0.2.9",
+            false,
         );
         assert_eq!(list.faults, []);
         assert_eq!(list.addrs.v4, [(0x0a00_0000, 0x0aff_ffff), (0xc000_0201, 0xc000_0209)]);
@@ -96,10 +110,17 @@ mod tests {
 
     #[test]
     fn a_bad_line_has_its_place() {
-        let list = read(b"10.0.0.0/8\n  10.0.0.1/8 # host bits\nrubbish\n010.0.0.1\n\xff\xfe\n");
+        let list = read(b"10.0.0.0/8\n  10.0.0.1/8 # host bits\nrubbish\n010.0.0.1\n\xff\xfe\n", false);
         let places: Vec<(usize, usize, &str)> =
             list.faults.iter().map(|(start, end, fault)| (*start, *end, fault.code)).collect();
         assert_eq!(places, [(13, 23, "E0306"), (36, 43, "E0305"), (44, 53, "E0305"), (54, 56, "E0305")]);
+    }
+
+    #[test]
+    fn a_list_of_addresses_holds_no_networks() {
+        let list = read(b"10.0.0.1\n10.0.0.2/32\n10.0.0.0/31\n", true);
+        let places: Vec<(usize, usize)> = list.faults.iter().map(|(start, end, _)| (*start, *end)).collect();
+        assert_eq!(places, [(21, 32)]);
     }
 
     proptest! {
@@ -114,7 +135,7 @@ mod tests {
 
         #[test]
         fn any_bytes_give_a_result(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = read(&bytes);
+            let _ = read(&bytes, false);
         }
     }
 }

@@ -206,11 +206,12 @@ impl Names {
         names
     }
 
-    /// Warns of each declaration that nothing names.
+    /// Warns of each declaration of the root file that nothing names; what is included may serve other policies.
     pub fn report_unused(&self, report: &mut Report) {
         for (name, symbol) in &self.table {
             // A side that is the rest of the others need not be named, and the policy never is.
-            if symbol.used || matches!(symbol.kind, Kind::Policy | Kind::Side) {
+            let included = symbol.span.file != crate::source::FileId(0);
+            if symbol.used || included || matches!(symbol.kind, Kind::Policy | Kind::Side) {
                 continue;
             }
             let kind = symbol.kind.word();

@@ -4,7 +4,7 @@
 use super::protocols::{self, ALL, Kinds, NONE, OTHER, TCP, V4, V6};
 use super::{each_chain, exits};
 use crate::policy::{
-    Chain, Field, Guard, LimitUnit, Match, Policy, PoolId, Stage, StageKind, Tail, Test, TreeId, Values,
+    Chain, End, Field, Guard, LimitUnit, Match, Policy, PoolId, Stage, StageKind, Tail, Test, TreeId, Values,
 };
 use crate::report::Report;
 use crate::source::Span;
@@ -15,6 +15,24 @@ struct Known {
     kinds: Kinds,
     /// A tracker has run on every path to here.
     tracked: bool,
+    /// The first tracker on some path to here.
+    tracker: Option<Span>,
+    /// The first translation on some path to here.
+    translation: Option<Span>,
+}
+
+impl Known {
+    const START: Known = Known { kinds: ALL, tracked: false, tracker: None, translation: None };
+
+    /// What is known where two paths meet.
+    fn or(self, other: Known) -> Known {
+        Known {
+            kinds: self.kinds.or(other.kinds),
+            tracked: self.tracked && other.tracked,
+            tracker: self.tracker.or(other.tracker),
+            translation: self.translation.or(other.translation),
+        }
+    }
 }
 
 struct Walk<'a> {
@@ -42,7 +60,7 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
             walk.guard(guard, ALL);
         }
     }
-    walk.chain(&policy.root, Known { kinds: ALL, tracked: false });
+    walk.chain(&policy.root, Known::START);
     for id in order {
         let head = walk.heads.get(id.index()).copied().flatten();
         if let (Some(tree), Some(known)) = (policy.trees.get(id.index()), head) {
@@ -87,24 +105,61 @@ impl Walk<'_> {
             for (_, exit) in exits(stage) {
                 self.chain(&exit.chain, known);
             }
-            if matches!(stage.kind, StageKind::Track { .. }) {
-                known.tracked = true;
-            }
+            self.step(stage, &mut known);
         }
         match &chain.tail {
+            Tail::End(End::Pass, span) => self.nothing_is_kept(*span, known),
             Tail::End(..) => {}
             Tail::Tree(id, _) => {
                 if let Some(head) = self.heads.get_mut(id.index()) {
-                    let before = head.unwrap_or(Known { kinds: NONE, tracked: true });
-                    *head = Some(Known {
-                        kinds: before.kinds.or(known.kinds),
-                        tracked: before.tracked && known.tracked,
-                    });
+                    *head = Some(head.map_or(known, |before| before.or(known)));
                 }
             }
             Tail::Match(choice) => self.choice(choice, known),
             Tail::Every(every) => every.ways.iter().for_each(|way| self.chain(way, known)),
         }
+    }
+
+    /// What is known behind a stage. Its exits are taken by packets that it did not track or translate.
+    fn step(&mut self, stage: &Stage, known: &mut Known) {
+        match stage.kind {
+            StageKind::Track { .. } => {
+                if let Some(first) = known.tracker {
+                    self.report
+                        .error("E0418", stage.span, "a second tracker on one way")
+                        .also(first, "the first one")
+                        .because("a flow is known to one tracker, which gives it its timeouts and its place")
+                        .help("keep one of the two");
+                }
+                known.tracked = true;
+                known.tracker = known.tracker.or(Some(stage.span));
+            }
+            StageKind::Translate { .. } | StageKind::TranslateBack { .. } => {
+                if let Some(first) = known.translation {
+                    self.report
+                        .error("E0417", stage.span, "a second translation on one way")
+                        .also(first, "the first one")
+                        .because("a packet is translated once")
+                        .help("keep one of the two, or let the second stand in an exit of the first");
+                }
+                known.translation = known.translation.or(Some(stage.span));
+            }
+            StageKind::Count { .. } | StageKind::Limit { .. } => {}
+        }
+    }
+
+    /// State is made only where a chain ends in `forward`.
+    fn nothing_is_kept(&mut self, end: Span, known: Known) {
+        let Some(stage) = known.translation.or(known.tracker) else { return };
+        let message = match known.translation {
+            Some(_) => "the packet is passed as it came, not translated",
+            None => "the flow of a packet that is passed is not kept",
+        };
+        self.report
+            .warning("W0410", end, message)
+            .also(stage, "this has no effect here")
+            .because("flows are kept, and packets rewritten, only where the chain ends in `forward`")
+            .help("end the chain in `forward`, or leave the stage out on this way");
     }
 
     fn choice(&mut self, choice: &Match, mut known: Known) {

@@ -10,7 +10,7 @@ use crate::names::Kind;
 use crate::policy::{AddrSet, Set, SetId};
 use crate::source::{FileId, Source, Span};
 use crate::value::addr::{except_of, union_of};
-use crate::value::quantity;
+use crate::value::{addr, quantity};
 
 /// Sets may be made of sets this deep.
 const DEPTH: usize = 64;
@@ -64,7 +64,11 @@ impl Typing<'_> {
                     std::iter::once((SetOp::Union, first)).chain(rest.iter().map(|(op, part)| (*op, part)));
                 let mut whole = AddrSet::default();
                 let mut origins = vec![SetId(index as u32)];
+                let single = kind.is_some_and(|kind| kind.text == "addr");
                 for (op, part) in parts {
+                    if single && op == SetOp::Union {
+                        self.only_addresses(part);
+                    }
                     let Some((addrs, sets)) = self.operand(name, part, marks, depth) else { continue };
                     match op {
                         SetOp::Union => {
@@ -73,9 +77,6 @@ impl Typing<'_> {
                         }
                         SetOp::Except => whole = except_of(&whole, &addrs),
                     }
-                }
-                if kind.is_some_and(|kind| kind.text == "addr") {
-                    self.only_addresses(name, &whole);
                 }
                 origins.sort_unstable();
                 origins.dedup();
@@ -92,7 +93,10 @@ impl Typing<'_> {
                     set.from_file = opaque;
                 }
             }
-            SetBody::Words(words) => self.set_from_words(index, name, words),
+            SetBody::Words(words) => {
+                let single = kind.is_some_and(|kind| kind.text == "addr");
+                self.set_from_words(index, name, single, words);
+            }
         }
         if let Some(mark) = marks.get_mut(index) {
             *mark = Mark::Done;
@@ -127,19 +131,26 @@ impl Typing<'_> {
         self.addresses(&operand.words)
     }
 
-    fn only_addresses(&mut self, name: &Word, addrs: &AddrSet) {
-        // Neighbouring addresses are merged into one range; a type of single addresses therefore bounds only size.
-        let widest = addrs.v4.iter().map(|(first, last)| u128::from(last - first));
-        let widest = widest.chain(addrs.v6.iter().map(|(first, last)| last - first)).max();
-        if widest.is_some_and(|widest| widest >= 65_536) {
-            self.report
-                .error("E0307", name.span, format!("set `{}` of addresses holds whole networks", name.text))
-                .help("give it the type `net`");
+    /// A set of type `addr` is made of single addresses.
+    fn only_addresses(&mut self, operand: &Operand) {
+        for word in operand.words.iter().flat_map(|word| self.expanded(word)).collect::<Vec<_>>() {
+            let named = self.names.look_up(&word.text).filter(|symbol| symbol.kind == Kind::Set);
+            let other = named.and_then(|symbol| self.declared.sets.get(symbol.index as usize));
+            let wide = match other {
+                Some((_, kind, _)) => kind.is_some_and(|kind| kind.text == "net"),
+                None => addr::range(&word.text).is_ok_and(|range| range.single().is_none()),
+            };
+            if wide {
+                self.report
+                    .error("E0307", word.span, format!("`{}` is no single address", word.text))
+                    .because("a set of type `addr` holds single addresses")
+                    .help("give the set the type `net`");
+            }
         }
     }
 
     /// `from "FILE" max N` or `dynamic max N ttl T`.
-    fn set_from_words(&mut self, index: usize, name: &Word, words: &[Word]) {
+    fn set_from_words(&mut self, index: usize, name: &Word, single: bool, words: &[Word]) {
         let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         if text.first() == Some(&"dynamic") {
             self.not_yet(
@@ -176,14 +187,14 @@ impl Typing<'_> {
             Ok(max) => u32::try_from(max).unwrap_or(u32::MAX),
             Err(fault) => return self.fault(max, fault),
         };
-        if let Some(addrs) = self.list_file(path, max)
+        if let Some(addrs) = self.list_file(path, single, max)
             && let Some(set) = self.sets.get_mut(index)
         {
             (set.addrs, set.from_file, set.max) = (Arc::new(addrs), true, Some(max));
         }
     }
 
-    fn list_file(&mut self, path: &Word, max: u32) -> Option<AddrSet> {
+    fn list_file(&mut self, path: &Word, single: bool, max: u32) -> Option<AddrSet> {
         let root = std::path::PathBuf::new();
         let directory = self.directories.get(path.span.file.0 as usize).unwrap_or(&root);
         let Some(full) = below(directory, &path.text) else {
@@ -209,7 +220,7 @@ impl Typing<'_> {
             self.report.error("E0116", path.span, "the list file is larger than 4 GiB");
             return None;
         }
-        let read = list::read(text.as_bytes());
+        let read = list::read(text.as_bytes(), single);
         self.sources.files.push(Source { name, text });
         for (start, end, fault) in &read.faults {
             let place = Span { file, start: *start as u32, end: *end as u32 };

@@ -62,3 +62,22 @@ fn the_typed_demo_is_what_it_says() {
     assert_eq!(policy.expects[0].steps.len(), 5);
     assert_eq!(policy.asserts.len(), 1);
 }
+
+#[test]
+fn the_example_of_the_reference_is_green() {
+    let page = std::fs::read_to_string(common::repository("docs/language.md")).expect("the page can be read");
+    let example =
+        page.split("```lbp\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let checked =
+        policy_lang::check("example.lbp", example.to_owned(), &common::Directory(common::repository("docs")));
+    assert!(checked.policy.is_some(), "{}", common::render(&checked, |_| true));
+}
+
+#[test]
+fn the_reference_lists_every_refusal() {
+    let page = std::fs::read_to_string(common::repository("docs/language.md")).expect("the page can be read");
+    let checked = common::check(&common::repository("tests/cases/bad/not-yet/n0501-to-n0522.lbp"));
+    for finding in checked.diagnostics.iter().filter(|finding| finding.severity == Severity::Error) {
+        assert!(page.contains(&format!("`{}`", finding.code)), "{} is not in docs/language.md", finding.code);
+    }
+}
