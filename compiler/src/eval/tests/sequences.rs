@@ -116,13 +116,13 @@ proptest! {
                 }
                 Step::Answer { flags } => {
                     let Some(PacketSpec { src, dst, proto, .. }) = &left else { continue };
-                    match proto {
-                        &ProtoSpec::Udp { sport, dport } => spec(
+                    match *proto {
+                        ProtoSpec::Udp { sport, dport } => spec(
                             SocketAddr::new(*dst, dport),
                             SocketAddr::new(*src, sport),
                             ProtoSpec::Udp { sport: dport, dport: sport },
                         ),
-                        &ProtoSpec::Tcp { sport, dport, .. } => spec(
+                        ProtoSpec::Tcp { sport, dport, .. } => spec(
                             SocketAddr::new(*dst, dport),
                             SocketAddr::new(*src, sport),
                             ProtoSpec::Tcp { sport: dport, dport: sport, flags, seq: 500, ack: 501 },
