@@ -30,23 +30,36 @@ impl Assigned {
 }
 
 /// Gives each identity the number it had; to others the lowest that the previous generation did not use, since packets
-/// and flows of that one may still name it. A second bearer of one identity gets a number of its own.
+/// of that one may still name it. A second bearer of one identity gets a number of its own.
 pub(crate) fn assign(held: &[Held], wanted: impl IntoIterator<Item = Identity>) -> Assigned {
+    assign_in_order(held, wanted, 0..)
+}
+
+/// As [`assign`], for trackers, which flows name for as long as they live: numbers go round, so that one is given again
+/// only after all the others.
+pub(crate) fn assign_round(held: &[Held], wanted: impl IntoIterator<Item = Identity>) -> Assigned {
+    let next = held.iter().map(|held| held.number + 1).max().unwrap_or_default() % MAX_TRACKERS as u32;
+    assign_in_order(held, wanted, (next..MAX_TRACKERS as u32).chain(0..))
+}
+
+fn assign_in_order(
+    held: &[Held],
+    wanted: impl IntoIterator<Item = Identity>,
+    mut order: impl Iterator<Item = u32>,
+) -> Assigned {
     let mut taken: BTreeSet<u32> = held.iter().map(|held| held.number).collect();
     let mut kept: BTreeMap<Identity, u32> =
         held.iter().filter_map(|held| held.identity.map(|identity| (identity, held.number))).collect();
-    let mut next = 0;
     let mut assigned = Assigned::default();
     for identity in wanted {
-        let number = kept.remove(&identity).unwrap_or_else(|| {
-            while taken.contains(&next) {
-                next += 1;
-            }
-            taken.insert(next);
-            assigned.fresh.push(next);
-            next
+        let number = kept.remove(&identity).or_else(|| {
+            let fresh = order.by_ref().find(|number| !taken.contains(number))?;
+            taken.insert(fresh);
+            assigned.fresh.push(fresh);
+            Some(fresh)
         });
-        assigned.numbers.push(number);
+        // The order is endless, and there are fewer identities than numbers.
+        assigned.numbers.extend(number);
     }
     assigned
 }
@@ -153,6 +166,16 @@ mod tests {
         assert_eq!(second.numbers, [1, 2], "0 was just in use by 7");
         let third = assign(&held(&[(8, 1), (10, 2)]), [8, 10, 11]);
         assert_eq!(third.numbers, [1, 2, 0]);
+    }
+
+    #[test]
+    fn trackers_go_round() {
+        let most = MAX_TRACKERS as u32;
+        assert_eq!(assign_round(&[], [7]).numbers, [0]);
+        assert_eq!(assign_round(&held(&[(7, 0)]), [8]).numbers, [1]);
+        assert_eq!(assign_round(&held(&[(8, 1)]), [8, 9]).numbers, [1, 2], "0 may still be named by flows");
+        assert_eq!(assign_round(&held(&[(8, most - 1)]), [8, 9, 10]).numbers, [most - 1, 0, 1]);
+        assert_eq!(assign_round(&held(&[(8, most - 2)]), [9, 10]).numbers, [most - 1, 0]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Owns moving state into larger maps when tables must grow. Never touches maps that both generations share, and
 //! never counters: those of the old map are added up by `Generation::inherit`.
 
+use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
 use lb_abi::maps::{Flow, FlowKey, LimitKey};
@@ -95,6 +96,22 @@ fn entries<K: Plain, V: Plain>(
     Ok(())
 }
 
+/// Deletes the keys of limits that are gone, so that none of them is taken for one of a later limit.
+pub(crate) fn forget_limits(maps: &Maps, gone: &BTreeSet<u32>) -> Result<(), Error> {
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let failed = |e| Error::kernel("forget the keys of limits", e);
+    let map = maps.fd(Which::LimitKeys);
+    let mut walk = Walk::<LimitKey, u64>::new(map, BATCH);
+    while let Some((keys, _)) = walk.next_batch().map_err(failed)? {
+        for key in keys.iter().filter(|key| gone.contains(&key.limit)) {
+            bpf::take::<LimitKey, u64>(map, key).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
 /// Copies counters into a larger map, exactly only while nothing runs: for trials.
 pub(crate) fn counters(from: &Maps, to: &Maps) -> Result<(), Error> {
     if !replaced(from, to, Which::Counters)? {
@@ -107,4 +124,100 @@ pub(crate) fn counters(from: &Maps, to: &Maps) -> Result<(), Error> {
         bpf::update_per_cpu(to.fd(Which::Counters), number, &values).map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_abi::bundle::{Image, Limit, Tracker};
+
+    use super::*;
+    use crate::generation::Generation;
+    use crate::plane::Plane;
+    use crate::program::Flags;
+    use crate::state::Sizes;
+
+    fn image(most: u32) -> Image {
+        let name = || "x".to_owned();
+        Image {
+            trackers: vec![Tracker { identity: 1, name: name(), max: most }],
+            limits: vec![
+                Limit { identity: 1, name: name(), max: most },
+                Limit { identity: 2, name: name(), max: most },
+            ],
+            ..Image::default()
+        }
+    }
+
+    fn plane(image: &Image, adopted: Option<&Maps>) -> Plane {
+        let numbers = Generation::default().number(image);
+        let sizes = Sizes::needed(image, &numbers).unwrap();
+        Plane::load(Flags { fields: 0, ops: 0, features: 0 }, &sizes, [0; 2], adopted).unwrap()
+    }
+
+    fn flow(number: u16, last: u32) -> (FlowKey, Flow) {
+        let key = FlowKey { sport: number, ..FlowKey::default() };
+        (key, Flow { last, ..Flow::default() })
+    }
+
+    fn last(maps: &Maps, which: Which, number: u16) -> Option<u32> {
+        bpf::lookup::<FlowKey, Flow>(maps.fd(which), &flow(number, 0).0).unwrap().map(|flow| flow.last)
+    }
+
+    #[test]
+    fn flows_and_keys_move_into_larger_tables_and_what_is_newer_stays() {
+        let old = plane(&image(100), None);
+        for which in FLOW_TABLES {
+            for number in 0..500 {
+                let (key, flow) = flow(number, 10);
+                bpf::update(old.maps.fd(which), &key, &flow, bpf::ANY).unwrap();
+            }
+        }
+        let key = LimitKey { addr: [9; 16], limit: 1 };
+        bpf::update(old.maps.fd(Which::LimitKeys), &key, &77u64, bpf::ANY).unwrap();
+        let new = plane(&image(100_000), Some(&old.maps));
+        before_switch(&old.maps, &new.maps).unwrap();
+        // Until the switch packets go on in the old tables, after it in the new ones.
+        let (key_old, seen_old) = flow(1, 20);
+        let (key_new, seen_new) = flow(2, 30);
+        let (key_late, late) = flow(501, 20);
+        for which in FLOW_TABLES {
+            assert!(replaced(&old.maps, &new.maps, which).unwrap(), "{which:?}");
+            bpf::update(old.maps.fd(which), &key_old, &seen_old, bpf::ANY).unwrap();
+            bpf::update(old.maps.fd(which), &key_late, &late, bpf::ANY).unwrap();
+            bpf::update(new.maps.fd(which), &key_new, &seen_new, bpf::ANY).unwrap();
+        }
+        after_switch(&old.maps, &new.maps).unwrap();
+        for which in FLOW_TABLES {
+            let found = [0, 1, 2, 499, 501].map(|number| last(&new.maps, which, number));
+            assert_eq!(found, [Some(10), Some(20), Some(30), Some(10), Some(20)], "{which:?}");
+        }
+        assert_eq!(bpf::lookup::<LimitKey, u64>(new.maps.fd(Which::LimitKeys), &key).unwrap(), Some(77));
+    }
+
+    #[test]
+    fn tables_that_are_large_enough_are_shared() {
+        let old = plane(&image(100_000), None);
+        let new = plane(&image(100), Some(&old.maps));
+        assert!(!replaced(&old.maps, &new.maps, Which::FlowsProven).unwrap());
+        assert!(replaced(&old.maps, &new.maps, Which::Control).unwrap());
+    }
+
+    #[test]
+    fn keys_of_a_limit_that_is_gone_go_with_it() {
+        let plane = plane(&image(1000), None);
+        let map = plane.maps.fd(Which::LimitKeys);
+        for number in 0..100u8 {
+            for limit in [0, 1] {
+                bpf::update(map, &LimitKey { addr: [number; 16], limit }, &1u64, bpf::ANY).unwrap();
+            }
+        }
+        forget_limits(&plane.maps, &BTreeSet::from([1])).unwrap();
+        let there = |limit| {
+            let have = |number: &u8| {
+                bpf::lookup::<LimitKey, u64>(map, &LimitKey { addr: [*number; 16], limit }).unwrap().is_some()
+            };
+            (0..100u8).filter(have).count()
+        };
+        assert_eq!((there(0), there(1)), (100, 0));
+    }
 }

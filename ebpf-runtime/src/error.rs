@@ -49,7 +49,9 @@ pub enum Error {
     Kernel { what: String, cause: io::Error },
     #[error("{path}: {cause}")]
     File { path: PathBuf, cause: io::Error },
-    #[error("{path} is not a record this version can read: {cause}")]
+    #[error(
+        "{path} does not tell what is in place ({cause}): apply with fresh state to replace it, which forgets flows and counters, or detach"
+    )]
     Record { path: PathBuf, cause: String },
     #[error(
         "the hash key {path} is readable by others (mode {mode:o}): chmod 600 it, or delete it to have a new one made"
@@ -63,8 +65,6 @@ pub enum Error {
     Image(String),
     #[error("the policy needs {wanted} {what}, more than the {max} there can be")]
     TooMany { what: &'static str, wanted: u64, max: u64 },
-    #[error("netlink: {0}")]
-    Netlink(String),
 }
 
 impl Error {

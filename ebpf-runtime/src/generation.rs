@@ -1,14 +1,14 @@
 //! Owns what one generation of an instance numbers, names and counts, in a form that outlives the process.
 //! Never a kernel object: those are found by pins, these by identity.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use lb_abi::bundle::{self, Identity, Image};
 use lb_abi::maps::Addr;
 use serde::{Deserialize, Serialize};
 
-use crate::assign::{Assigned, Held, Numbers, assign};
+use crate::assign::{Assigned, Held, Numbers, assign, assign_round};
 use crate::error::Error;
 use crate::state::{Maps, Which};
 use crate::status::TallyKind;
@@ -124,7 +124,10 @@ impl Generation {
             ),
             limits: assign(&held(&self.limits), image.limits.iter().map(|limit| limit.identity)),
             turns: assign(&held(&self.turns), image.turns.iter().map(|turn| turn.identity)),
-            trackers: assign(&held(&self.trackers), image.trackers.iter().map(|tracker| tracker.identity)),
+            trackers: assign_round(
+                &held(&self.trackers),
+                image.trackers.iter().map(|tracker| tracker.identity),
+            ),
             pools: assign(&held(&self.pools), image.pools.iter().map(|pool| pool.identity)),
             backends: assign(
                 &self
@@ -241,6 +244,14 @@ impl Generation {
             }
         }
         Ok(counts)
+    }
+
+    /// Numbers of limits of this generation that `next` does not have.
+    pub(crate) fn limits_gone(&self, next: &Generation) -> BTreeSet<u32> {
+        let numbers = |generation: &Generation| -> BTreeSet<u32> {
+            generation.limits.iter().map(|limit| limit.number).collect()
+        };
+        &numbers(self) - &numbers(next)
     }
 
     /// Backends of this generation that `next` does not have.

@@ -40,6 +40,7 @@ pub(crate) fn settle(paths: &Paths, old: Option<&Record>, mut next: Record) -> R
         }
         let other_counters = carry::replaced(&before.maps, &plane.maps, Which::Counters)?;
         next.content.inherit(&old.content, &before.maps, other_counters)?;
+        carry::forget_limits(&plane.maps, &old.content.limits_gone(&next.content))?;
         for gone in old.content.backends_gone(&next.content) {
             plane.set_backend_state(gone.number, BACKEND_ABSENT);
         }
@@ -54,8 +55,16 @@ pub(crate) fn settle(paths: &Paths, old: Option<&Record>, mut next: Record) -> R
 pub(crate) fn recover(paths: &Paths) -> Result<Option<Record>, Error> {
     let record = record::read(&paths.record())?;
     let record = record.filter(|record| paths.load(record.load).exists());
+    // The first apply pins its links with a pending record beside them; without either, the record was lost, and no
+    // device may stand without a program for that.
+    let lost = record.is_none() && !paths.pending().exists();
+    if lost && pinned::links(paths)?.iter().any(|link| link.ifindex != 0) {
+        return Err(Error::Record { path: paths.record(), cause: "it is missing".to_owned() });
+    }
     // What cannot be read was not written to its end, so that nothing after it was done either.
-    if let Some(pending) = record::read(&paths.pending()).unwrap_or_default()
+    let pending = record::read(&paths.pending()).unwrap_or_default();
+    let first = pending.as_ref().filter(|_| record.is_none()).map(|pending| pending.load);
+    if let Some(pending) = pending
         && let Some(old) = record.as_ref().filter(|old| old.generation < pending.generation)
         && became_current(paths, old, &pending)?
     {
@@ -64,8 +73,13 @@ pub(crate) fn recover(paths: &Paths) -> Result<Option<Record>, Error> {
     }
     let keep: BTreeSet<u32> =
         record.iter().flat_map(|record| &record.devices).map(|device| device.ifindex).collect();
+    let begun = first.and_then(|load| pinned::program_id(paths, load));
     for link in pinned::links(paths)? {
-        if link.ifindex == 0 || !keep.contains(&link.ifindex) {
+        let unknown = match begun {
+            Some(program) => link.program == program,
+            None => record.is_some() && !keep.contains(&link.ifindex),
+        };
+        if link.ifindex == 0 || unknown {
             link.remove()?;
         }
     }

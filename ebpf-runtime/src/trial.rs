@@ -9,7 +9,6 @@ use lb_abi::maps;
 use lb_abi::mode::FEATURE_BENCH;
 use lb_abi::reason::REASON_COUNT;
 
-use crate::assign::Numbers;
 use crate::carry;
 use crate::error::Error;
 pub use crate::generation::Count;
@@ -164,17 +163,12 @@ impl Trial {
             self.plane = plane;
             self.flags = flags;
         }
-        self.retire_backends(&next, &numbers);
+        carry::forget_limits(&self.plane.maps, &self.generation.limits_gone(&next))?;
+        for gone in self.generation.backends_gone(&next) {
+            self.plane.set_backend_state(gone.number, maps::BACKEND_ABSENT);
+        }
         self.generation = next;
         Ok(())
-    }
-
-    fn retire_backends(&self, next: &Generation, numbers: &Numbers) {
-        for gone in self.generation.backends_gone(next) {
-            if !numbers.backends.numbers.contains(&gone.number) {
-                self.plane.set_backend_state(gone.number, maps::BACKEND_ABSENT);
-            }
-        }
     }
 
     /// One frame that arrived on interface `ifindex` of this thread's network namespace (0: loopback).

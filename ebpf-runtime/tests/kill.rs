@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use common::counting;
+use ebpf_runtime::Error;
 use ebpf_runtime::apply::{Applied, ApplyOptions};
 use ebpf_runtime::instance::Instance;
 use ebpf_runtime::lab::{Arms, Lab, Plan};
@@ -27,6 +28,8 @@ use nix::unistd::Pid;
 /// Which way the killed apply goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Change {
+    /// Nothing was in place before.
+    First,
     /// A store into the other half.
     Half,
     /// A new program, with one device more.
@@ -36,10 +39,11 @@ enum Change {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
+        Some("child-first") => drop(apply(Change::First, 0)),
         Some("child-half") => drop(apply(Change::Half, 1)),
         Some("child-program") => drop(apply(Change::Program, 1)),
         _ => {
-            for change in [Change::Half, Change::Program] {
+            for change in [Change::First, Change::Half, Change::Program] {
                 let points = sweep(change);
                 println!("{change:?}: killed at each of {points} points");
             }
@@ -73,7 +77,19 @@ fn sweep(change: Change) -> u32 {
         backends: vec![vec![IpAddr::from([10, 0, 0, 1])]],
     };
     let lab = Lab::build(&plan).unwrap();
-    let mut before = lab.balancer.run(|| apply(change, 0)).unwrap().generation;
+    let start = || {
+        lab.balancer
+            .run(|| match change {
+                Change::First => {
+                    // The first time there is nothing to detach.
+                    let _ = Instance::open(&Lab::run_dir(), "main").unwrap().detach();
+                    0
+                }
+                Change::Half | Change::Program => apply(change, 0).generation,
+            })
+            .unwrap()
+    };
+    let mut before = start();
     let mut ends = BTreeSet::new();
     for point in 1.. {
         let killed = run_to(&lab, change, point);
@@ -84,7 +100,7 @@ fn sweep(change: Change) -> u32 {
             assert_eq!(ends.len(), 2, "killed too early or too late to tell");
             return point - 1;
         }
-        before = lab.balancer.run(|| apply(change, 0)).unwrap().generation;
+        before = start();
     }
     unreachable!()
 }
@@ -92,7 +108,11 @@ fn sweep(change: Change) -> u32 {
 /// Whether the apply was killed, before its `point`th call that changes something.
 fn run_to(lab: &Lab, change: Change, point: u32) -> bool {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.arg(if change == Change::Half { "child-half" } else { "child-program" });
+    command.arg(match change {
+        Change::First => "child-first",
+        Change::Half => "child-half",
+        Change::Program => "child-program",
+    });
     lab.balancer.place(&mut command).unwrap();
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
@@ -122,6 +142,13 @@ fn run_to(lab: &Lab, change: Change, point: u32) -> bool {
     // ECHILD where it was reaped above.
     let _ = child.wait();
     killed
+}
+
+/// Everything that is pinned below a directory of a bpffs.
+fn pinned(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap().flatten().map(|entry| entry.path());
+    let own = entries.filter(|path| path.extension().is_none_or(|extension| extension != "debug"));
+    own.flat_map(|path| if path.is_dir() { pinned(&path) } else { vec![path] }).collect()
 }
 
 fn changes_something(pid: Pid) -> bool {
@@ -157,8 +184,16 @@ fn examine(lab: &Lab, before: u32, change: Change) -> u32 {
                 let links = net::links().unwrap();
                 links.into_iter().find(|link| link.name == name).unwrap().programs
             };
-            assert_eq!(programs("wan0").len(), 1, "never without a program");
+            if before > 0 {
+                assert_eq!(programs("wan0").len(), 1, "never without a program");
+            }
             drop(Instance::open(&Lab::run_dir(), "main").unwrap());
+            if change == Change::First && programs("wan0").is_empty() {
+                let error = Instance::status(&Lab::run_dir(), "main").unwrap_err();
+                assert!(matches!(error, Error::NothingApplied(_)), "{error}");
+                assert_eq!(pinned(Path::new("/run/lbctl/bpf")), Vec::<PathBuf>::new());
+                return 0;
+            }
             let status = Instance::status(&Lab::run_dir(), "main").unwrap();
             let now = status.generation;
             assert!(now == before || now == before + 1, "{before} {now}");
