@@ -66,6 +66,18 @@ pub(super) fn address_runs(
         let stride = if open_bits == bits { 16 } else { 8 };
         let Some(below) = open_bits.checked_sub(stride) else { continue };
         let row = entries(words, entry, 1 << stride).unwrap_or_default();
+        if entry & ENTRY_TAG != 0 {
+            // A packed row holds classes alone: read on the spot, as a large table is nothing but these.
+            let width = 1_u128.checked_shl(below).map_or(u128::MAX, |size| size - 1);
+            goes_on = row.iter().zip(0_u128..).all(|(entry, slot)| {
+                let first = first | slot << below;
+                block(first, first | width, entry & 0xffff)
+            });
+            if !goes_on {
+                break;
+            }
+            continue;
+        }
         let children = row.into_iter().enumerate();
         left.extend(children.map(|(slot, entry)| (entry, first | (slot as u128) << below, below)).rev());
     }

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use lb_abi::bundle::{Image, TallyKind};
-use lb_abi::image::{ALL_FIELDS, BEFORE_MATCH, BEFORE_PASS, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED};
+use lb_abi::image::{
+    ALL_FIELDS, BEFORE_MATCH, BEFORE_PASS, FIELDS, Field, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED,
+};
 
 use super::names::{self, field_name};
 use super::{id, op_name, validate};
@@ -38,7 +40,7 @@ fn write_image(image: &Image, out: &mut String) -> std::fmt::Result {
     header(image, &layout, out)?;
     for field in ALL_FIELDS.into_iter().filter(|field| image.fields & field.bit() != 0) {
         writeln!(out, "\nclasses of {}", field_name(field))?;
-        classes::write(image, field, out)?;
+        classes::write(&layout.classes[field as usize], out)?;
     }
     regions::write(image, &layout, out)?;
     stages::write_nodes(image, &layout, out)?;
@@ -52,18 +54,15 @@ struct Layout {
     names: HashMap<u32, usize>,
     /// Field mask and root row of each region.
     regions: Vec<(u32, u32)>,
-    /// Number of classes by field.
-    classes: [u32; lb_abi::image::FIELDS],
+    /// By field, none for an unused one.
+    classes: [Vec<classes::Described>; FIELDS],
 }
 
 impl Layout {
     fn new(image: &Image) -> Layout {
-        let mut classes = [0; lb_abi::image::FIELDS];
-        for field in ALL_FIELDS {
-            if image.fields & field.bit() != 0 {
-                classes[field as usize] = classes::count(image, field);
-            }
-        }
+        let used = |field: Field| image.fields & field.bit() != 0;
+        let classes =
+            ALL_FIELDS.map(|field| if used(field) { classes::describe(image, field) } else { Vec::new() });
         let mut layout = Layout { nodes: Vec::new(), names: HashMap::new(), regions: Vec::new(), classes };
         layout.add(image.words.get(lb_abi::image::H_ENTRY).copied().unwrap_or(0));
         let mut at = 0;
@@ -81,6 +80,10 @@ impl Layout {
             self.names.insert(node, self.nodes.len());
             self.nodes.push(node);
         }
+    }
+
+    fn class_count(&self, field: Field) -> u32 {
+        self.classes[field as usize].len() as u32
     }
 
     fn node(&self, node: u32) -> String {

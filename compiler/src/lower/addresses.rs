@@ -126,6 +126,7 @@ mod tests {
     use lb_abi::image::{ENTRY_OFFSET, ENTRY_TAG};
     use proptest::prelude::*;
 
+    use super::super::words::MAX_WORDS;
     use super::*;
 
     /// The class of an address, by the words alone.
@@ -199,6 +200,14 @@ mod tests {
                 prop_assert_eq!(look_up(&words.words, root, &addr.to_be_bytes()), runs.class(addr));
             }
         }
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_refused() {
+        let mut words = Words::default();
+        words.reserve(MAX_WORDS - (1 << 16) - 200).unwrap();
+        let one = runs(vec![(0x0a00_0001_u32, 1), (0x0a00_0002, 0)]);
+        assert_eq!(table(&one, &mut words), Err(Full));
     }
 
     #[test]

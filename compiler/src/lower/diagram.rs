@@ -15,9 +15,9 @@ pub const NOTHING: Ref = 0;
 pub const TRUE: Ref = 1;
 const INNER: Ref = 0x8000_0000;
 
-/// Rows and exceptions looked at before a policy's diagrams are refused: about a second's work, and what bounds
+/// Rows and exceptions looked at before a policy's diagrams are refused: half a second's work, and what bounds
 /// their memory.
-pub const MAX_WORK: usize = 1 << 26;
+pub const MAX_WORK: usize = 1 << 25;
 
 /// The terminal of a leaf of a region.
 pub fn leaf(number: u32) -> Ref {

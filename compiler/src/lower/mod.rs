@@ -30,6 +30,8 @@ mod region;
 mod rows;
 mod slots;
 mod tallies;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use rows::MAX_DECISION_WORDS;

@@ -7,8 +7,8 @@ use lb_abi::image::{ALL_FIELDS, Field, R_DEFAULT, R_FACTOR, R_MASK, R_NONE, R_PA
 use super::diagram::{Diagrams, Ref, leaf_number};
 use super::words::Words;
 
-/// Words that the decision tables of a policy may take: 16 MiB a half.
-pub const MAX_DECISION_WORDS: usize = 1 << 22;
+/// Words that the decision tables of a policy may take: 64 MiB a half.
+pub const MAX_DECISION_WORDS: usize = 1 << 24;
 /// A row up to this length is dense: one load, and no compare.
 const DENSE_WORDS: usize = 64;
 /// Multipliers tried for each size of a sparse row.

@@ -11,30 +11,30 @@ use lb_abi::image::{
 use super::super::rows::{address_runs, small_classes};
 use super::{MAX_LISTED, MAX_RANGES};
 
-/// The ranges of each class, so far as they are listed.
-struct Described {
+/// The ranges of one class, so far as they are listed.
+#[derive(Default)]
+pub(super) struct Described {
     listed: Vec<String>,
     ranges: usize,
 }
 
-pub(super) fn count(image: &Image, field: Field) -> u32 {
-    let mut highest = 0;
-    each(image, field, &mut |class, _| highest = highest.max(class));
-    highest + 1
-}
-
-pub(super) fn write(image: &Image, field: Field, out: &mut String) -> std::fmt::Result {
+/// Every class of a field, by number.
+pub(super) fn describe(image: &Image, field: Field) -> Vec<Described> {
     let mut classes: Vec<Described> = Vec::new();
     each(image, field, &mut |class, range| {
-        while classes.len() <= class as usize {
-            classes.push(Described { listed: Vec::new(), ranges: 0 });
+        let class = class as usize;
+        if classes.len() <= class {
+            classes.resize_with(class + 1, Described::default);
         }
-        let described = &mut classes[class as usize];
-        described.ranges += 1;
-        if described.listed.len() < MAX_RANGES {
-            described.listed.push(range(image));
+        classes[class].ranges += 1;
+        if classes[class].listed.len() < MAX_RANGES {
+            classes[class].listed.push(range(image));
         }
     });
+    classes
+}
+
+pub(super) fn write(classes: &[Described], out: &mut String) -> std::fmt::Result {
     for (class, described) in classes.iter().enumerate().take(MAX_LISTED) {
         if described.ranges == 0 {
             continue;

@@ -49,7 +49,7 @@ impl<'a> Region<'a> {
     }
 
     fn ways(&self, row: u32, level: usize) -> RowWays {
-        let classes = self.layout.classes[self.order[level] as usize];
+        let classes = self.layout.class_count(self.order[level]);
         row_ways(&self.image.words, row, classes).unwrap_or(RowWays { default: None, ways: Vec::new() })
     }
 

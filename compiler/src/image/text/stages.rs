@@ -41,7 +41,7 @@ fn leaves(image: &Image, layout: &Layout, (mask, root): (u32, u32)) -> Vec<u32> 
     for field in ALL_FIELDS.into_iter().filter(|field| mask & field.bit() != 0) {
         let mut below = HashSet::new();
         for row in rows {
-            if let Some(ways) = row_ways(&image.words, row, layout.classes[field as usize]) {
+            if let Some(ways) = row_ways(&image.words, row, layout.class_count(field)) {
                 below.extend(ways.default.into_iter().chain(ways.ways.into_iter().map(|way| way.1)));
             }
         }

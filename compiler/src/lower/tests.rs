@@ -1,0 +1,142 @@
+//! Large policies: what compiles, what is refused, and that neither takes time or memory without bound.
+
+use std::sync::Arc;
+
+use lb_abi::image::{ENTRY_LEAF, Field, H_FIELD};
+use policy_lang::policy::*;
+use policy_lang::source::{FileId, Sources, Span};
+
+use super::compile;
+
+/// Places count arms, so that a refusal can be held against them.
+fn place(number: u32) -> Span {
+    Span { file: FileId(0), start: number, end: number + 1 }
+}
+
+fn end(end: End) -> Chain {
+    Chain { stages: Vec::new(), tail: Tail::End(end, Span::default()), span: Span::default() }
+}
+
+fn addresses(field: policy_lang::policy::Field, v4: Vec<(u32, u32)>) -> Guard {
+    test(field, Values::Addrs(Arc::new(AddrSet { v4, v6: Vec::new() })), false)
+}
+
+fn port(port: u32, negated: bool) -> Guard {
+    test(policy_lang::policy::Field::TcpDport, Values::Ranges(vec![(port, port)]), negated)
+}
+
+fn test(field: policy_lang::policy::Field, values: Values, negated: bool) -> Guard {
+    let (text, span) = (String::new(), Span::default());
+    Guard::Test(Test { field, negated, values, sets: Vec::new(), text, span })
+}
+
+const SRC: policy_lang::policy::Field = policy_lang::policy::Field::Src;
+const DST: policy_lang::policy::Field = policy_lang::policy::Field::Dst;
+
+fn policy(guards: impl Iterator<Item = Guard>) -> Policy {
+    let arms = (1..).zip(guards).map(|(number, guard)| Arm {
+        guard,
+        text: format!("arm {number}"),
+        span: place(number),
+        chain: end(End::Pass),
+    });
+    let region = Match {
+        arms: arms.collect(),
+        otherwise: Box::new(end(End::Drop)),
+        otherwise_span: Span::default(),
+        span: Span::default(),
+    };
+    Policy {
+        name: "large".to_owned(),
+        span: Span::default(),
+        default: DefaultEnd::Drop,
+        before: BeforeTree {
+            neighbours: Before::Pass,
+            unparsed: Before::Drop,
+            other: Before::Drop,
+            fragments: Before::Drop,
+        },
+        root: Chain { stages: Vec::new(), tail: Tail::Match(region), span: Span::default() },
+        trees: Vec::new(),
+        sets: Vec::new(),
+        vips: Vec::new(),
+        sides: Vec::new(),
+        limits: Vec::new(),
+        trackers: Vec::new(),
+        pools: Vec::new(),
+        expects: Vec::new(),
+        asserts: Vec::new(),
+    }
+}
+
+/// Scattered addresses, the same each time.
+fn scattered(count: u32, salt: u32) -> Vec<u32> {
+    (0..count).map(|number| (number ^ salt).wrapping_mul(0x9e37_79b1)).collect()
+}
+
+fn hosts(mut addresses: Vec<u32>) -> Vec<(u32, u32)> {
+    addresses.sort_unstable();
+    addresses.dedup_by(|next, before| *next <= *before + 1);
+    addresses.into_iter().map(|addr| (addr, addr)).collect()
+}
+
+const ARMS: u32 = 3_000;
+
+#[test]
+fn arms_of_a_source_a_destination_and_a_port_each() {
+    let sources = scattered(ARMS, 1).into_iter().zip(scattered(ARMS, 2)).zip(0..);
+    let guards = sources.map(|((src, dst), number)| {
+        Guard::And(vec![
+            addresses(SRC, vec![(src, src)]),
+            addresses(DST, vec![(dst, dst)]),
+            port(number % 500, false),
+        ])
+    });
+    let image = compile(&policy(guards), &Sources::default()).expect("fits");
+    assert_eq!(crate::image::validate(&image), Ok(()));
+    assert_eq!(image.counters.len() as u32, ARMS + 1);
+    // Rows of 3,000 classes each would be 9 million words.
+    assert!(image.words.len() < 1_500_000, "{} words", image.words.len());
+    assert!(crate::image::to_text(&image).len() < 100_000);
+}
+
+#[test]
+fn arms_of_all_ports_but_one() {
+    let guards = (0..ARMS).map(|number| port(number, true));
+    let image = compile(&policy(guards), &Sources::default()).expect("fits");
+    // The second arm takes what the first one does not; the rest is out of reach.
+    assert_eq!(image.counters.len(), 3);
+}
+
+#[test]
+fn arms_that_cross_are_refused_by_name() {
+    let pairs = scattered(20_000, 1).into_iter().zip(scattered(20_000, 2));
+    let guards =
+        pairs.flat_map(|(src, dst)| [addresses(SRC, vec![(src, src)]), addresses(DST, vec![(dst, dst)])]);
+    let refused = compile(&policy(guards), &Sources::default())
+        .map(|image| image.words.len())
+        .expect_err("does not fit");
+    assert_eq!(refused[0].code, "E0904");
+    assert!(refused[0].primary.0.start > 0 && refused[0].secondary.len() == 1, "{refused:?}");
+}
+
+#[test]
+fn a_long_block_list_is_one_class() {
+    let list = hosts(scattered(60_000, 1));
+    let image =
+        compile(&policy(std::iter::once(addresses(SRC, list.clone()))), &Sources::default()).expect("fits");
+    assert_eq!(image.words[H_FIELD + Field::Src as usize] & ENTRY_LEAF, 0);
+    let text = crate::image::to_text(&image);
+    assert!(text.contains("more ranges") && text.len() < 3_000, "{text}");
+}
+
+#[test]
+fn ends_to_come_are_refused() {
+    for coming in [End::Reject, End::ReplyRst] {
+        let mut policy = policy(std::iter::empty());
+        policy.root = end(coming);
+        let refused =
+            compile(&policy, &Sources::default()).map(|image| image.words.len()).expect_err("not yet");
+        assert_eq!(refused[0].code, "N0901");
+    }
+}
