@@ -17,13 +17,15 @@ const LONGEST: usize = 64 << 20;
 pub(crate) struct Loaded {
     pub sources: Sources,
     pub items: Vec<Item>,
+    /// Names of items that could not be read: that they are missing is no news.
+    pub lost: Vec<String>,
     /// Directory of each source, relative to the root policy's.
     pub directories: Vec<PathBuf>,
 }
 
 pub(crate) fn load(root_name: &str, text: String, loader: &dyn Loader, report: &mut Report) -> Loaded {
     let sources = Sources::default();
-    let loaded = Loaded { sources, items: Vec::new(), directories: Vec::new() };
+    let loaded = Loaded { sources, items: Vec::new(), lost: Vec::new(), directories: Vec::new() };
     let mut walk = Walk { loader, report, loaded, seen: HashMap::new(), open: Vec::new() };
     let prefix = Path::new(root_name).parent().map(Path::to_path_buf).unwrap_or_default();
     walk.file(root_name.to_owned(), PathBuf::new(), text, &prefix);
@@ -53,9 +55,14 @@ impl Walk<'_> {
             self.loaded.sources.files.push(Source { name, text });
             return;
         }
-        let pieces = text::split(id, &text, self.report);
-        let items: Vec<Item> =
-            pieces.into_iter().filter_map(|piece| parse::item(id, &text, piece, self.report)).collect();
+        let mut items = Vec::new();
+        for piece in text::split(id, &text, self.report) {
+            let item = if piece.sound { parse::item(id, &text, piece, self.report) } else { None };
+            match item {
+                Some(item) => items.push(item),
+                None => self.loaded.lost.extend(piece.name(&text).map(str::to_owned)),
+            }
+        }
         self.loaded.sources.files.push(Source { name, text });
         for item in items {
             match item {

@@ -1,7 +1,7 @@
 //! Owns the one namespace: which name is declared where, as what, and whether anything uses it.
 //! Never what a declaration holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::ast::{Block, Chain, Claim, Item, PolicyItem, SetBody, SideRule, Step, Word};
 use crate::report::{Report, suggestion};
@@ -71,6 +71,8 @@ pub(crate) struct Symbol {
 #[derive(Default)]
 pub(crate) struct Names {
     table: HashMap<String, Symbol>,
+    /// Names of items that could not be read.
+    lost: HashSet<String>,
 }
 
 /// Words that mean something of their own where a name could stand.
@@ -182,7 +184,20 @@ impl Names {
         }
     }
 
+    /// Whether an item of this name is there and could not be read, which has been told.
+    pub fn is_lost(&self, name: &str) -> bool {
+        self.lost.contains(name)
+    }
+
+    /// Whether any item is missing that way, and with it perhaps what it holds.
+    pub fn any_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
     pub fn unknown(&self, kinds: &[Kind], word: &Word, report: &mut Report) {
+        if self.is_lost(&word.text) {
+            return;
+        }
         let what = kinds.first().map_or("name", |kind| kind.word());
         let known = self.of_kinds(kinds);
         let cure = match known.is_empty() {
@@ -240,8 +255,8 @@ pub(crate) struct Declared<'a> {
     pub asserts: Vec<(&'a Word, &'a [Claim], Span)>,
 }
 
-pub(crate) fn declare<'a>(items: &'a [Item], report: &mut Report) -> (Names, Declared<'a>) {
-    let mut names = Names::default();
+pub(crate) fn declare<'a>(items: &'a [Item], lost: &[String], report: &mut Report) -> (Names, Declared<'a>) {
+    let mut names = Names { table: HashMap::new(), lost: lost.iter().cloned().collect() };
     let mut all = Declared::default();
     for item in items {
         match item {

@@ -34,9 +34,20 @@ const INNER: &[&str] = &["match", "every", "else", "and", "or", "not", "union", 
 pub(crate) struct Piece {
     pub start: usize,
     pub end: usize,
+    /// Its brackets balance and its keyword is known; what is not sound has been reported.
+    pub sound: bool,
 }
 
-/// Checks the edition and cuts the rest into items. Items whose brackets do not balance are reported and left out.
+impl Piece {
+    /// The word behind the keyword: the name of most items.
+    pub fn name(self, text: &str) -> Option<&str> {
+        let line = text.get(self.start..self.end)?.lines().next()?;
+        let word = line.split_ascii_whitespace().nth(1)?;
+        word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-')).next()
+    }
+}
+
+/// Checks the edition and cuts the rest into items. Items whose brackets do not balance are reported and marked.
 pub(crate) fn split(file: FileId, text: &str, report: &mut Report) -> Vec<Piece> {
     let body = edition(file, text, report);
     let mut scan =
@@ -234,10 +245,8 @@ impl Scan<'_> {
                 finding.also(span(file, innermost, innermost + 1), "the last one that is open");
             }
         }
-        if let Some(start) = self.start.take()
-            && self.sound
-        {
-            self.pieces.push(Piece { start, end });
+        if let Some(start) = self.start.take() {
+            self.pieces.push(Piece { start, end, sound: self.sound });
         }
         self.open.clear();
         self.sound = true;

@@ -28,7 +28,8 @@ pub(super) fn report(file: FileId, text: &str, piece: Piece, error: &Error<Rule>
             None => String::new(),
         }
     ));
-    if let Some(cure) = cure(rest, &expected) {
+    let before = text.get(piece.start..at).unwrap_or("");
+    if let Some(cure) = cure(before, rest, &expected) {
         finding.help(cure);
     }
 }
@@ -95,8 +96,19 @@ fn in_words(rule: Rule) -> Option<&'static str> {
     })
 }
 
-fn cure(rest: &str, expected: &[&str]) -> Option<&'static str> {
+fn cure(before: &str, rest: &str, expected: &[&str]) -> Option<&'static str> {
+    let word = before.split_ascii_whitespace().next_back().unwrap_or("");
     Some(match () {
+        () if rest.starts_with('{') && word.eq_ignore_ascii_case("match") => {
+            "words are written small: `match`"
+        }
+        () if word == "if" || word == "when" => "a guard stands alone: `tcp.dport == 80 -> drop`",
+        () if rest.starts_with(',') && expected.contains(&"`union` or `except`") => {
+            "several prefixes stand in braces: `{ 10.0.0.0/8, 192.0.2.0/24 }`"
+        }
+        () if rest.starts_with(',') => {
+            "a newline or `;` ends an arm or a setting; commas stand between values and exits"
+        }
         () if rest.starts_with("&&") => "write `and`",
         () if rest.starts_with("||") => "write `or`",
         () if rest.starts_with('!') && !rest.starts_with("!=") => "write `not`",

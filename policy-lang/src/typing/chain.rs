@@ -287,6 +287,7 @@ impl Typing<'_> {
                 }
                 Typed::Nothing { ends: true }
             }
+            None if self.names.is_lost(verb) => Typed::Nothing { ends: true },
             None => {
                 let trees = self.names.of_kinds(&[Kind::Tree]);
                 let known: Vec<&str> = FORMS.iter().map(|(verb, _)| *verb).chain(trees).collect();

@@ -179,7 +179,10 @@ impl Typing<'_> {
         let host = Word { text: host.to_owned(), ..word.clone() };
         let named = self.names.look_up(&host.text).map(|symbol| symbol.kind);
         if !addr::looks_like(&host.text) && !matches!(named, Some(Kind::Const | Kind::Vip)) {
-            self.names.unknown(&[Kind::Pool], word, self.report);
+            // A backend may stand in a pool that could not be read.
+            if !self.names.any_lost() {
+                self.names.unknown(&[Kind::Pool], word, self.report);
+            }
             return None;
         }
         let found: Vec<IpAddr> =

@@ -49,7 +49,7 @@ pub(crate) struct Typing<'a> {
 /// Types everything; None if there is no policy in the text. With errors in the report the tree holds stand-ins
 /// and must not leave this crate.
 pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Report) -> Option<Policy> {
-    let (names, declared) = crate::names::declare(&loaded.items, report);
+    let (names, declared) = crate::names::declare(&loaded.items, &loaded.lost, report);
     let mut typing = Typing {
         report,
         names,
@@ -209,10 +209,14 @@ impl Typing<'_> {
         let mut sets = Vec::new();
         let mut sound = true;
         for word in words.iter().flat_map(|word| self.expanded(word)).collect::<Vec<_>>() {
-            if word.quoted
-                || addr::looks_like(&word.text)
-                || !word.text.starts_with(|c: char| c.is_ascii_alphabetic())
-            {
+            if word.quoted {
+                let finding =
+                    self.report.error("E0307", word.span, "addresses and names stand without quotes");
+                finding.help(format!("write `{}`", word.text));
+                sound = false;
+                continue;
+            }
+            if addr::looks_like(&word.text) || !word.text.starts_with(|c: char| c.is_ascii_alphabetic()) {
                 match addr::range(&word.text) {
                     Ok(range) => loose.push(range),
                     Err(fault) => {
