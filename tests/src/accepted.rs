@@ -1,12 +1,15 @@
 //! Owns the way from a policy's text to what the implementations run: typed tree and image. Never a file that the
 //! policy does not name.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use lb_abi::bundle::Image;
 use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::Policy;
 use policy_lang::source::{Loader, Sources};
+
+use crate::policy_text::{policy_text, with_other_guards};
 
 /// A policy that language and compiler accept.
 #[derive(Clone, Debug)]
@@ -43,6 +46,27 @@ impl Accepted {
             Err(refused) => Err(lines(refused.iter())),
         }
     }
+}
+
+/// A random policy that is accepted, once guards that can't be satisfied have given way to others; or why it is not.
+pub fn random(seed: u64) -> Result<(String, Accepted), String> {
+    let mut text = policy_text(seed);
+    for round in 0..8 {
+        let dead = dead_guards(&text);
+        if dead.is_empty() {
+            break;
+        }
+        text = with_other_guards(&text, &dead, seed ^ round << 32);
+    }
+    let accepted = Accepted::new(&text).map_err(|why| format!("{why}\n{text}"))?;
+    Ok((text, accepted))
+}
+
+/// Places of guards that the language refuses because nothing gets through them.
+fn dead_guards(text: &str) -> Vec<Range<usize>> {
+    let checked = policy_lang::check("policy.lbp", text.to_owned(), &FromPolicies);
+    let dead = checked.diagnostics.iter().filter(|one| matches!(one.code, "E0414" | "E0415"));
+    dead.map(|one| one.primary.0.start as usize..one.primary.0.end as usize).collect()
 }
 
 fn lines<'a>(diagnostics: impl Iterator<Item = &'a Diagnostic>) -> String {

@@ -2,7 +2,7 @@
 //! (`NAME.lbp`, `NAME.frames`) that is replayed for ever. Never runs one.
 //!
 //! A `.frames` file has one step a line: `key HEX HEX` and `seed N` at most once and first, then `clock NS`, `frame HEX`,
-//! and `gone N` or `back N` for backend N in any order. `#` starts a comment.
+//! `gone N` or `back N` for backend N, and `apply half` or `apply program` in any order. `#` starts a comment.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,9 @@ impl Case {
                 Step::Backend { ordinal, there } => {
                     let _ = writeln!(text, "{} {ordinal}", if *there { "back" } else { "gone" });
                 }
+                Step::Apply { program } => {
+                    let _ = writeln!(text, "apply {}", if *program { "program" } else { "half" });
+                }
             }
         }
         text
@@ -111,12 +114,15 @@ impl Case {
                     let ordinal = number.parse().map_err(|_| bad("not a backend"))?;
                     self.steps.push(Step::Backend { ordinal, there: word == "back" });
                 }
+                ["apply", way @ ("half" | "program")] => {
+                    self.steps.push(Step::Apply { program: way == "program" });
+                }
                 _ => return Err(bad("not a step")),
             }
         }
         let times = std::iter::once(&Step::Clock(START)).chain(&self.steps).filter_map(|step| match step {
             Step::Clock(ns) => Some(*ns),
-            Step::Frame(_) | Step::Backend { .. } => None,
+            _ => None,
         });
         if !times.is_sorted() {
             return Err(BadLine { line: 0, why: "the clock runs backwards".to_owned() });
@@ -154,6 +160,7 @@ mod tests {
             Step::Frame(vec![0x02, 0xff]),
             Step::Clock(START + 5),
             Step::Backend { ordinal: 3, there: false },
+            Step::Apply { program: true },
         ];
         let path = case.write(dir.path(), "one", "two\nlines").unwrap();
         assert_eq!(Case::read(&path).unwrap(), case);

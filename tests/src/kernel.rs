@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ebpf_runtime::lab::{Arms, Lab, Plan};
 use ebpf_runtime::trial::{Action, FlowTable, Trial};
 use lb_abi::bundle::Image;
+use lb_abi::image::Field;
 use lb_abi::maps::{BACKEND_ABSENT, NextHop};
 use lb_abi::mode::FEATURE_TEST;
 
@@ -61,6 +62,7 @@ impl Network {
         trial.set_seed(case.seed);
         trial.set_clock(START);
         let mut seen = Vec::new();
+        let mut current = image.clone();
         for step in &case.steps {
             match step {
                 Step::Clock(ns) => trial.set_clock(*ns),
@@ -68,6 +70,11 @@ impl Network {
                     let was = image.backends.get(*ordinal as usize).map_or(BACKEND_ABSENT, |one| one.state);
                     let state = if *there { was } else { BACKEND_ABSENT };
                     trial.set_backend(*ordinal, state, NextHop::default());
+                }
+                Step::Apply { program: false } => trial.swap(&current)?,
+                Step::Apply { program: true } => {
+                    current = with_other_flags(image, &current);
+                    trial.swap(&current)?;
                 }
                 Step::Frame(frame) => seen.push(self.frame(&mut trial, frame)?),
             }
@@ -98,4 +105,16 @@ impl Default for Network {
     fn default() -> Network {
         Network::new()
     }
+}
+
+/// The image as it was or, if that is what runs, with a field more than it looks at: another program, the same meaning.
+fn with_other_flags(image: &Image, current: &Image) -> Image {
+    if image.fields != current.fields {
+        return image.clone();
+    }
+    let unused = [Field::Dscp, Field::Ttl, Field::Len, Field::IcmpCode, Field::Vlan]
+        .into_iter()
+        .find(|field| image.fields & field.bit() == 0)
+        .map_or(0, Field::bit);
+    Image { fields: image.fields | unused, ..image.clone() }
 }

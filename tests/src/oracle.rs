@@ -52,7 +52,6 @@ pub fn explain(case: &Case, accepted: &Accepted, frame: usize) -> String {
     let mut number = 0;
     for step in &case.steps {
         match step {
-            Step::Clock(_) | Step::Backend { .. } => set(&mut state, step),
             Step::Frame(bytes) => {
                 let run = evaluator.run(&mut state, bytes);
                 if number == frame {
@@ -62,6 +61,7 @@ pub fn explain(case: &Case, accepted: &Accepted, frame: usize) -> String {
                 }
                 number += 1;
             }
+            between => set(&mut state, between),
         }
     }
     String::new()
@@ -85,6 +85,8 @@ pub fn set(state: &mut State, step: &Step) {
         Step::Backend { ordinal, there: false } => {
             state.absent.insert(*ordinal);
         }
+        // The policy names every backend.
+        Step::Apply { .. } => state.absent.clear(),
         Step::Frame(_) => {}
     }
 }
@@ -104,10 +106,6 @@ impl<'p> Play<'p> {
     /// The frame as it left.
     fn step(&mut self, step: &Step) -> Option<Vec<u8>> {
         match step {
-            Step::Clock(_) | Step::Backend { .. } => {
-                set(&mut self.state, step);
-                None
-            }
             Step::Frame(frame) => {
                 let run = self.evaluator.run(&mut self.state, frame);
                 for reason in &run.counted {
@@ -116,6 +114,10 @@ impl<'p> Play<'p> {
                 self.tally(&run, frame.len() as u64);
                 self.seen.push(seen(&run));
                 run.frame
+            }
+            between => {
+                set(&mut self.state, between);
+                None
             }
         }
     }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 
 use fastrand::Rng;
 
@@ -14,6 +15,22 @@ pub fn policy_text(seed: u64) -> String {
     let mut author = Author { rng: Rng::with_seed(seed), ..Author::default() };
     author.items();
     author.write()
+}
+
+/// The text with each of the places, byte ranges of guards that no packet can satisfy, replaced by another comparison.
+/// Chance writes such guards too often to know beforehand.
+pub fn with_other_guards(text: &str, places: &[Range<usize>], seed: u64) -> String {
+    let mut rng = Rng::with_seed(seed);
+    let mut places = places.to_vec();
+    places.sort_by_key(|place| (place.start, std::cmp::Reverse(place.end)));
+    places.dedup_by(|inner, outer| inner.start < outer.end);
+    let mut mended = text.to_owned();
+    for place in places.into_iter().rev() {
+        let first = rng.u32(20..1_400);
+        let guard = format!("len in {{ {first}-{} }}", first + rng.u32(0..400));
+        mended.replace_range(place, &guard);
+    }
+    mended
 }
 
 /// What earlier stages of a chain allow the later ones to be.
@@ -436,7 +453,7 @@ impl Author {
         }
     }
 
-    fn prefixes(&mut self, count: std::ops::Range<usize>) -> String {
+    fn prefixes(&mut self, count: Range<usize>) -> String {
         let mut parts: Vec<String> = Vec::new();
         for _ in 0..self.rng.usize(count) {
             parts.push(if self.rng.u32(0..3) == 0 { self.prefix6() } else { self.prefix4() });

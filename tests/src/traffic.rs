@@ -21,6 +21,11 @@ pub enum Step {
         ordinal: u32,
         there: bool,
     },
+    /// The same policy is applied again, by a store or by a new program: nothing changes, but that
+    /// every backend is there.
+    Apply {
+        program: bool,
+    },
 }
 
 /// Where every run of traffic begins, in nanoseconds; far enough from 0 that nothing is older than the clock.
@@ -66,6 +71,9 @@ impl Traffic {
         if !self.words.backends.is_empty() && self.rng.u32(0..64) == 0 {
             let ordinal = self.rng.u32(0..self.words.backends.len() as u32);
             return Step::Backend { ordinal, there: self.rng.u32(0..3) > 0 };
+        }
+        if self.rng.u32(0..300) == 0 {
+            return Step::Apply { program: self.rng.u32(0..16) == 0 };
         }
         let packet = match self.rng.u32(0..20) {
             0..=2 => self.open(),
@@ -130,7 +138,7 @@ impl Traffic {
             self.flows[place] = flow;
             place
         };
-        self.from_client(place)
+        self.client_packet(place)
     }
 
     fn proceed(&mut self) -> Packet {
@@ -149,10 +157,10 @@ impl Traffic {
         };
         let turn = if self.rng.u32(0..12) == 0 { !turn } else { turn };
         let answers = flow.backend.is_some() && turn;
-        if answers { self.from_backend(place) } else { self.from_client(place) }
+        if answers { self.backend_packet(place) } else { self.client_packet(place) }
     }
 
-    fn from_client(&mut self, place: usize) -> Packet {
+    fn client_packet(&mut self, place: usize) -> Packet {
         self.waiting = Some(place);
         let odd = self.rng.u32(0..12) == 0;
         let shift = if odd { self.rng.u32(0..3).wrapping_sub(1) } else { 0 };
@@ -173,7 +181,7 @@ impl Traffic {
         self.with_payload(packet)
     }
 
-    fn from_backend(&mut self, place: usize) -> Packet {
+    fn backend_packet(&mut self, place: usize) -> Packet {
         let odd = self.rng.u32(0..12) == 0;
         let shift = if odd { self.rng.u32(0..3).wrapping_sub(1) } else { 0 };
         let flags = self.tcp_flags(true, place);

@@ -19,13 +19,13 @@ pub fn play(case: &Case, image: &Image) -> Played {
     let mut reasons = [0; REASON_COUNT];
     for step in &case.steps {
         match step {
-            Step::Clock(_) | Step::Backend { .. } => oracle::set(&mut state, step),
             Step::Frame(frame) => {
                 let run = compiler::tables::run(image, &mut state, frame);
                 run.counted.iter().for_each(|reason| reasons[*reason as usize] += 1);
                 count(image, &run, frame.len() as u64, &mut counters);
                 seen.push(oracle::seen(&run));
             }
+            between => oracle::set(&mut state, between),
         }
     }
     let mut tallies = vec![(0, 0); image.tallies.len()];

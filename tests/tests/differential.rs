@@ -9,11 +9,10 @@ use std::path::{Path, PathBuf};
 
 use lb_abi::bundle::{Image, TallyKind};
 use lb_abi::reason::REASONS;
-use lb_tests::accepted::{Accepted, written};
+use lb_tests::accepted::{Accepted, random, written};
 use lb_tests::case::Case;
 use lb_tests::differential::{Divergence, Played, Seen, compare};
 use lb_tests::kernel::Network;
-use lb_tests::policy_text::policy_text;
 use lb_tests::{oracle, shrink, walker};
 
 /// Packets of an ordinary run, and of one policy.
@@ -159,10 +158,9 @@ fn random_policies_mean_the_same_everywhere() {
     let (mut done, mut refused) = (0, Vec::new());
     let (mut seed, mut accepted, mut met) = (first, 0, Met::default());
     while done < packets {
-        let text = policy_text(seed);
-        match Accepted::new(&text) {
+        match random(seed) {
             Err(why) => refused.push(format!("{seed}: {why}")),
-            Ok(policy) => {
+            Ok((text, policy)) => {
                 let some = PACKETS_EACH.min(packets - done);
                 met.add(&agree(&format!("seed-{seed}"), text, &policy, seed, some, &network));
                 accepted += 1;
