@@ -10,9 +10,7 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 /// An offload that matters to XDP (`include/uapi/linux/ethtool.h`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offload {
-    RxChecksum,
     TxChecksum,
-    Gro,
     Lro,
     /// VLAN tags are taken out of the frame on receive.
     RxVlan,
@@ -31,9 +29,7 @@ impl Offload {
     /// Commands that get and set it, and its bit in their value.
     fn commands(self) -> (u32, u32, u32) {
         match self {
-            Offload::RxChecksum => (0x14, 0x15, 1),
             Offload::TxChecksum => (0x16, 0x17, 1),
-            Offload::Gro => (0x2b, 0x2c, 1),
             Offload::Lro => (ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_LRO),
             Offload::RxVlan => (ETHTOOL_GFLAGS, ETHTOOL_SFLAGS, ETH_FLAG_RXVLAN),
         }

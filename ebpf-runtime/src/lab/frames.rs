@@ -37,11 +37,6 @@ impl FrameSocket {
             .map_err(|cause| Error::new(format!("send {} bytes out of {}", frame.len(), self.of), cause))
     }
 
-    /// The next frame that arrives within `wait`.
-    pub fn receive(&self, wait: Duration) -> Result<Option<Vec<u8>>, Error> {
-        self.receive_where(wait, |_| true)
-    }
-
     /// The next frame within `wait` that `wanted` likes; others are lost.
     pub fn receive_where(
         &self,

@@ -11,8 +11,11 @@ use lb_abi::image::{FLAG_SYN, FRAG_NONE};
 use policy_lang::policy::{PacketSpec, ProtoSpec};
 use serde::Serialize;
 
-/// How long the client waits. Below the second after which a stack repeats itself, so that a packet is one packet.
-const WAIT: Duration = Duration::from_millis(400);
+/// How long the client waits for nothing: below the second after which a stack repeats itself, so that a packet is one
+/// packet.
+pub const NOTHING: Duration = Duration::from_millis(400);
+/// How long for an answer, on a machine that is busy with something else.
+pub const ANSWER: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -86,18 +89,18 @@ impl Attempt {
     }
 
     /// Does it and waits for what comes of it.
-    pub fn make(&self, client: &Host) -> Result<Answer, lab::Error> {
+    pub fn make(&self, client: &Host, wait: Duration) -> Result<Answer, lab::Error> {
         let started = Instant::now();
         let micros = |took: Duration| took.as_micros() as u64;
         if self.kind == Kind::Ping {
             let (source, target) = (self.source.ip(), self.target.ip());
-            let took = lab::ping(&client.namespace, source, target, self.source.port(), 1, WAIT)?;
+            let took = lab::ping(&client.namespace, source, target, self.source.port(), 1, wait)?;
             return Ok(took.map_or(Answer::Nothing, |took| Answer::Echo { micros: micros(took) }));
         }
         let answer = client.namespace.run(|| match self.kind {
-            Kind::Http => self.converse("GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n"),
-            Kind::Udp => self.datagram(),
-            Kind::Tcp | Kind::Ping => self.converse("hello\n"),
+            Kind::Http => self.converse("GET / HTTP/1.1\r\nHost: demo\r\nConnection: close\r\n\r\n", wait),
+            Kind::Udp => self.datagram(wait),
+            Kind::Tcp | Kind::Ping => self.converse("hello\n", wait),
         })?;
         Ok(match answer {
             Ok(answer) => match answer.lines().last().and_then(|line| line.split_once(" sees ")) {
@@ -115,17 +118,17 @@ impl Attempt {
         })
     }
 
-    fn converse(&self, question: &str) -> io::Result<String> {
-        let mut stream = lab::connect_from(self.source, self.target, WAIT)?;
+    fn converse(&self, question: &str, wait: Duration) -> io::Result<String> {
+        let mut stream = lab::connect_from(self.source, self.target, wait)?;
         stream.write_all(question.as_bytes())?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer)
     }
 
-    fn datagram(&self) -> io::Result<String> {
+    fn datagram(&self, wait: Duration) -> io::Result<String> {
         let socket = UdpSocket::bind(self.source)?;
-        socket.set_read_timeout(Some(WAIT))?;
+        socket.set_read_timeout(Some(wait))?;
         socket.connect(self.target)?;
         socket.send(b"hello\n")?;
         let mut answer = [0; 512];

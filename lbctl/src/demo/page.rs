@@ -15,6 +15,8 @@ const INDENT: usize = 29;
 /// Characters of a guard in a way, and in a table.
 const LONGEST_WORD: usize = 36;
 const LONGEST_LABEL: usize = 60;
+/// Differences that the last page lists.
+const WRONGS: usize = 12;
 
 pub struct Page<'a> {
     console: &'a mut Console,
@@ -151,12 +153,15 @@ impl<'a> Page<'a> {
             return self
                 .line(&format!("\n{well}: {attempts} attempts, the program and the evaluator agree."));
         }
-        let not = self.coloured("1;31", "Not all went as the policies say");
-        self.line(&format!("\n{not}: {} of {attempts} attempts and counts differ:", report.wrong.len()))?;
-        for wrong in &report.wrong {
+        self.line("")?;
+        for wrong in report.wrong.iter().take(WRONGS) {
             self.line(&format!("  {wrong}"))?;
         }
-        Ok(())
+        if let Some(more @ 1..) = report.wrong.len().checked_sub(WRONGS) {
+            self.line(&format!("  and {more} more: lbctl demo --json"))?;
+        }
+        let not = self.coloured("1;31", "Not all went as the policies say");
+        self.line(&format!("\n{not}: {} differences in {attempts} attempts.", report.wrong.len()))
     }
 
     fn mark(&self, right: bool) -> String {

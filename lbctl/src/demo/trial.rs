@@ -11,7 +11,7 @@ use ebpf_runtime::lab::{Host, Lab};
 use ebpf_runtime::status::{Reason, Status, TallyKind};
 use lb_abi::reason::REASONS;
 
-use super::attempt::{Answer, Attempt, Kind};
+use super::attempt::{ANSWER, Answer, Attempt, Kind, NOTHING};
 use super::backends::Servers;
 use super::path::{tally_of, words};
 use super::report::{ArmReport, BackendReport, RoundReport, SceneReport, StepReport};
@@ -97,7 +97,7 @@ impl<'a> Trial<'a> {
     pub fn step(&mut self, kind: Kind, target: SocketAddr) -> Result<StepReport, Failure> {
         let attempt = self.attempt(kind, target)?;
         let run = self.foretell(&attempt);
-        let answer = attempt.make(self.client).map_err(failure)?;
+        let answer = attempt.make(self.client, patience(&run)).map_err(failure)?;
         let before = std::mem::replace(&mut self.last, status(self.lab)?);
         let mut path = words(&run.path);
         // Where the choice is random, the program's is shown.
@@ -117,7 +117,7 @@ impl<'a> Trial<'a> {
         for _ in 0..MORE {
             let attempt = self.attempt(kind, target)?;
             let run = self.foretell(&attempt);
-            let answer = attempt.make(self.client).map_err(failure)?;
+            let answer = attempt.make(self.client, patience(&run)).map_err(failure)?;
             what = attempt.what();
             wrong.extend(
                 self.judge(&run, &answer).map(|why| format!("{what} from {}: {why}", attempt.source)),
@@ -129,15 +129,9 @@ impl<'a> Trial<'a> {
 
     /// What the client saw against what the evaluator says.
     fn judge(&self, run: &Run, answer: &Answer) -> Option<String> {
-        match (run.verdict, answer) {
-            (Verdict::Drop, Answer::Nothing) | (Verdict::Reply, Answer::Echo { .. }) => None,
-            (Verdict::Forward, Answer::Server { name, .. }) => {
-                let expected = self.backend_name(run)?;
-                let random = run.sent.is_some_and(|sent| self.scene.picks_at_random(sent.pool));
-                (name != expected && !random).then(|| format!("{name} answered instead of {expected}"))
-            }
-            (verdict, answer) => Some(format!("the evaluator says {verdict:?}, the client saw {answer:?}")),
-        }
+        let random = run.sent.is_some_and(|sent| self.scene.picks_at_random(sent.pool));
+        let backend = if random { Backend::Any } else { Backend::Of(self.backend_name(run)) };
+        judge(run.verdict, backend, answer)
     }
 
     /// The first arm, way, exit or reason on the way that the program did not count.
@@ -239,6 +233,54 @@ impl<'a> Trial<'a> {
     }
 }
 
+/// Who must answer what is forwarded.
+enum Backend<'a> {
+    /// The pool picks at random.
+    Any,
+    /// Nobody where it is not translated.
+    Of(Option<&'a str>),
+}
+
+fn judge(verdict: Verdict, backend: Backend<'_>, answer: &Answer) -> Option<String> {
+    match (verdict, backend, answer) {
+        (Verdict::Drop, _, Answer::Nothing)
+        | (Verdict::Reply, _, Answer::Echo { .. })
+        | (Verdict::Forward, Backend::Any, Answer::Server { .. }) => None,
+        (Verdict::Forward, Backend::Of(Some(expected)), Answer::Server { name, .. }) => {
+            (name != expected).then(|| format!("{name} answered instead of {expected}"))
+        }
+        (verdict, _, answer) => Some(format!("the evaluator says {verdict:?}, the client saw {answer:?}")),
+    }
+}
+
+fn patience(run: &Run) -> Duration {
+    if run.verdict == Verdict::Drop { NOTHING } else { ANSWER }
+}
+
 fn status(lab: &Lab) -> Result<Status, Failure> {
     lab.balancer.run(|| Instance::status(&Lab::run_dir(), INSTANCE)).map_err(failure)?.map_err(failure)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_right_only_as_the_evaluator_says() {
+        let echo = Answer::Echo { micros: 1 };
+        let server = Answer::Server { name: "a1".into(), sees: String::new(), micros: 1 };
+        let refused = Answer::Other("connection refused".into());
+        let right = |verdict, backend: Backend<'_>, answer| judge(verdict, backend, answer).is_none();
+        assert!(right(Verdict::Drop, Backend::Of(None), &Answer::Nothing));
+        assert!(right(Verdict::Reply, Backend::Of(None), &echo));
+        assert!(right(Verdict::Forward, Backend::Of(Some("a1")), &server));
+        assert!(right(Verdict::Forward, Backend::Any, &server));
+        assert!(!right(Verdict::Forward, Backend::Of(Some("a2")), &server));
+        assert!(!right(Verdict::Forward, Backend::Of(None), &server));
+        for verdict in [Verdict::Drop, Verdict::Reply, Verdict::Forward, Verdict::Pass] {
+            assert!(!right(verdict, Backend::Any, &refused));
+            assert_eq!(right(verdict, Backend::Any, &Answer::Nothing), verdict == Verdict::Drop);
+            assert_eq!(right(verdict, Backend::Any, &echo), verdict == Verdict::Reply);
+        }
+    }
 }

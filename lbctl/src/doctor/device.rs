@@ -58,7 +58,11 @@ fn native(index: u32, driver: Option<&str>) -> Finding {
     let driver = driver.unwrap_or("of unknown name");
     match netdev::xdp_features(index) {
         Ok(Some(features)) if features.native() => {
-            let redirect = if features.redirect() { " and redirects" } else { ", but redirects nothing" };
+            let redirect = match (features.redirect(), features.redirect_target()) {
+                (true, true) => " and redirects",
+                (true, false) => ", but takes no frames from other devices until it runs one",
+                (false, _) => ", but redirects nothing",
+            };
             Finding::ok("native XDP", format!("driver {driver} runs programs{redirect}"))
         }
         Ok(Some(_)) => Finding::warn(
@@ -82,8 +86,10 @@ fn programs(link: &Link, ours: &[u32]) -> Finding {
             format!("another program (id {id}, {mode}) is attached; apply will not replace it"),
             format!("ip link set {} xdp off", link.name),
         ),
-        None if link.programs.is_empty() => Finding::ok("XDP program", "none attached"),
-        None => Finding::ok("XDP program", "ours is attached"),
+        None => match link.programs.first() {
+            Some((mode, _)) => Finding::ok("XDP program", format!("ours is attached, {mode}")),
+            None => Finding::ok("XDP program", "none attached"),
+        },
     }
 }
 
