@@ -13,7 +13,7 @@ use crate::packet::{Fields, flow_hash, flow_key, source_hash};
 
 /// Plans the tuple towards a backend; exits `empty` and `ports`.
 pub fn translate(state: &mut State, params: &PoolParams, fields: &Fields, plan: &mut Plan) -> Way {
-    let Some(planned) = plan.flow else { return Way::Drop(Reason::BadImage) };
+    let (Some(planned), Some(_)) = (plan.flow, plan.tracker) else { return Way::Drop(Reason::BadImage) };
     let Some((sport, dport)) = fields.ports().filter(|_| !fields.is_fragment()) else {
         return Way::Drop(Reason::Untranslatable);
     };
