@@ -54,6 +54,9 @@ pub(crate) fn apply(
     image: &Image,
     options: &ApplyOptions,
 ) -> Result<Applied, Error> {
+    if options.devices.is_empty() {
+        return Err(Error::NoDevice);
+    }
     let found = attach::links()?;
     let links = pinned::links(&instance.paths)?;
     let ours: Vec<u32> = links.iter().map(|link| link.program).collect();

@@ -19,6 +19,8 @@ pub enum Error {
     NothingApplied(String),
     #[error("no network namespace is called {name:?} ({cause}); `ip netns list` shows those there are")]
     UnknownNamespace { name: String, cause: io::Error },
+    #[error("a policy is applied to devices: name at least one")]
+    NoDevice,
     #[error("no device is called {name:?}{}", did_you_mean(.near))]
     UnknownDevice { name: String, near: Vec<String> },
     #[error(

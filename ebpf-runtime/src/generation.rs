@@ -213,8 +213,10 @@ impl Generation {
         maps: &Maps,
         all_counters: bool,
     ) -> Result<(), Error> {
-        let mut bases: BTreeMap<Identity, Count> =
-            previous.tallies.iter().map(|tally| (tally.identity, tally.base)).collect();
+        let mut bases: BTreeMap<Identity, Count> = BTreeMap::new();
+        for tally in &previous.tallies {
+            bases.entry(tally.identity).or_default().add(tally.base);
+        }
         let kept: BTreeMap<Identity, u32> =
             self.counters.iter().map(|counter| (counter.identity, counter.number)).collect();
         for counter in &previous.counters {

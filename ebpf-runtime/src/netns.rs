@@ -64,3 +64,42 @@ pub(crate) fn suffix() -> Result<String, Error> {
     let cookie = process::netns_cookie().map_err(|e| Error::kernel("tell network namespaces apart", e))?;
     Ok(format!("@{cookie}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::mount::{MsFlags, mount};
+
+    use super::*;
+    use crate::lab::Namespace;
+    use crate::net;
+
+    #[test]
+    fn work_in_a_named_namespace_sees_its_devices_only() {
+        let named = Namespace::new("named").unwrap();
+        let here = Namespace::with_own_run("here").unwrap();
+        let of_named = named.run(suffix).unwrap().unwrap();
+        let handle = named.run(|| File::open("/proc/thread-self/ns/net").unwrap()).unwrap();
+        let (inside, outside) = here
+            .run(|| {
+                use std::os::fd::AsRawFd;
+                std::fs::create_dir_all(NAMED).unwrap();
+                let name = PathBuf::from(NAMED).join("blue");
+                File::create(&name).unwrap();
+                let source = format!("/proc/self/fd/{}", handle.as_raw_fd());
+                mount(Some(source.as_str()), &name, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+                (within(Some("blue"), suffix).unwrap().unwrap(), within(None, suffix).unwrap().unwrap())
+            })
+            .unwrap();
+        assert_eq!(inside, of_named);
+        assert_ne!(outside, of_named);
+        let links = named.run(|| within(None, net::links)).unwrap().unwrap().unwrap();
+        assert_eq!(links.iter().map(|link| link.name.as_str()).collect::<Vec<_>>(), ["lo"]);
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused() {
+        for name in ["", "../net", ".hidden", "no-such-namespace"] {
+            assert!(matches!(within(Some(name), || ()), Err(Error::UnknownNamespace { .. })), "{name}");
+        }
+    }
+}
