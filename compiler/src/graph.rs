@@ -7,8 +7,8 @@ use lb_abi::bundle::TallyKind;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::{DfsPostOrder, EdgeRef};
 use policy_lang::policy::{
-    Chain, DefaultEnd, End, Every, EveryMode, Exit, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail,
-    TrackerId, TreeId,
+    Chain, End, Every, EveryMode, Exit, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail, TrackerId,
+    TreeId,
 };
 use policy_lang::source::Span;
 
@@ -339,14 +339,6 @@ pub fn every_label(every: &Every) -> String {
         EveryMode::Random => " at random",
     };
     format!("every {}{mode}", every.ways.len())
-}
-
-/// What a chain of `default` ends with.
-pub fn default_end(default: DefaultEnd) -> End {
-    match default {
-        DefaultEnd::Drop => End::Drop,
-        DefaultEnd::Reject => End::Reject,
-    }
 }
 
 impl<'p> Graph<'p> {

@@ -1,6 +1,6 @@
 //! Owns the messages about policies that do not fit. Never the bounds themselves.
 
-use lb_abi::image::{Field, MAX_STEPS};
+use lb_abi::image::{Field, MAX_STEPS, MAX_TRACKERS};
 use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::{End, Limit, Policy, TreeId};
 use policy_lang::source::Span;
@@ -92,6 +92,16 @@ pub fn slots(pool: &str, slots: u32, place: Span) -> Box<Diagnostic> {
         (place, ""),
         "Maglev walks the slots in steps that reach all of them only if their number is prime",
         "65537 serves up to 655 backends, 4099 up to 40",
+    )
+}
+
+pub fn trackers(count: usize, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0909",
+        format!("{count} trackers, {MAX_TRACKERS} are allowed"),
+        (place, "the first one too many"),
+        "whose flow a packet belongs to is one of few classes",
+        "let services of like times share a tracker",
     )
 }
 

@@ -1,6 +1,7 @@
 //! Large policies: what compiles, what is refused, and that neither takes time or memory without bound.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_abi::image::{ENTRY_LEAF, Field, H_FIELD};
 use policy_lang::policy::*;
@@ -139,4 +140,38 @@ fn ends_to_come_are_refused() {
             compile(&policy, &Sources::default()).map(|image| image.words.len()).expect_err("not yet");
         assert_eq!(refused[0].code, "N0901");
     }
+}
+
+#[test]
+fn more_trackers_than_a_class_table_holds_are_refused() {
+    let mut policy = policy(std::iter::empty());
+    let tracker = |number: u32| Tracker {
+        name: format!("t{number}"),
+        span: place(number),
+        idle_tcp: Duration::from_secs(1),
+        idle_udp: Duration::from_secs(1),
+        half_open: Duration::from_secs(1),
+        max: 1,
+    };
+    policy.trackers = (0..63).map(tracker).collect();
+    assert!(compile(&policy, &Sources::default()).is_ok());
+    policy.trackers.push(tracker(63));
+    let refused = compile(&policy, &Sources::default()).expect_err("one too many");
+    assert_eq!((refused[0].code, refused[0].primary.0), ("E0909", place(63)));
+}
+
+#[test]
+fn a_way_of_too_many_steps_is_refused() {
+    let every = |chain| Every { mode: EveryMode::Packet, ways: vec![chain, end(End::Drop)], span: place(7) };
+    let deep = |steps| {
+        let mut policy = policy(std::iter::empty());
+        policy.root = (0..steps).fold(end(End::Pass), |chain, _| Chain {
+            stages: Vec::new(),
+            tail: Tail::Every(every(chain)),
+            span: Span::default(),
+        });
+        compile(&policy, &Sources::default()).map(|image| crate::image::validate(&image))
+    };
+    assert_eq!(deep(31), Ok(Ok(())));
+    assert_eq!(deep(32).expect_err("too long")[0].code, "E0902");
 }

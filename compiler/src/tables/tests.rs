@@ -35,7 +35,7 @@ fn agree(choices: &[u32], packets: &[u32], seed: u64) -> Result<(), TestCaseErro
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn evaluator_and_tables_agree(
