@@ -4,9 +4,9 @@
 #   build.sh          build, then replace prebuilt/lbctl.bpf.o and prebuilt/lbctl.bpf.record
 #   build.sh --check  build and compare with the committed bytes, replacing nothing
 #
-# Exit codes of --check: 0 identical to the bit; 1 differs, though the compiler is the recorded one, or the record is
-# not of these sources; 3 another compiler, so the bytes can't be compared: the fresh object lies at the path printed,
-# and the kernel tests must run with LBCTL_BPF_OBJECT set to it.
+# Exit codes of --check: 0 identical to the bit; 1 differs, though the tools are the recorded ones, or the record is
+# not of these sources; 3 other tools, so the bytes can't be compared: run this without --check then, and test what it
+# leaves in prebuilt/, without committing it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 runtime=$(dirname "$here")
@@ -34,7 +34,13 @@ else
   exit 2
 fi
 command -v bpf-linker >/dev/null || { echo "no bpf-linker: see docs/toolchain.md" >&2; exit 2; }
-compiler="$("$rustc" --version), $(bpf-linker --version)"
+# The kernel reads BTF alone; DWARF is four times the size, and its mangled names change with the place of the checkout.
+objcopy=
+for name in llvm-objcopy-22 llvm-objcopy "$("$rustc" --print target-libdir)/../bin/rust-objcopy"; do
+  if objcopy=$(command -v "$name"); then break; fi
+done
+[ -n "$objcopy" ] || { echo "no llvm-objcopy: see docs/toolchain.md" >&2; exit 2; }
+compiler="$("$rustc" --version), $(bpf-linker --version), $("$objcopy" --version | grep -o 'LLVM version.*')"
 
 # The same list and form as in tests/prebuilt.rs. bundle.rs is left out: it is never compiled into the program.
 sources() {
@@ -51,7 +57,8 @@ flags+="${separator}--remap-path-prefix=$checkout=/lbctl${separator}--remap-path
 cd "$here"
 CARGO_TARGET_DIR=$here/target CARGO_ENCODED_RUSTFLAGS=$flags \
   "${build[@]}" --quiet --locked --release --target $target >&2
-object=$here/target/$target/release/lbctl
+object=$here/target/lbctl.bpf.o
+"$objcopy" --strip-debug "$here/target/$target/release/lbctl" "$object"
 
 if ! $check; then
   mkdir -p "$prebuilt"
@@ -67,8 +74,8 @@ if [ "$(sources)" != "$(recorded sources)" ]; then
   exit 1
 fi
 if [ "$compiler" != "$(recorded compiler)" ]; then
-  echo "prebuilt/ was made by $(recorded compiler), here is $compiler: test with LBCTL_BPF_OBJECT=$object" >&2
+  echo "prebuilt/ was made by $(recorded compiler), here is $compiler: run $0 and test that" >&2
   exit 3
 fi
-cmp "$object" "$prebuilt/lbctl.bpf.o" >&2 || { echo "the same compiler gives other bytes" >&2; exit 1; }
+cmp "$object" "$prebuilt/lbctl.bpf.o" >&2 || { echo "the same tools give other bytes" >&2; exit 1; }
 echo "identical to the bit, by $compiler"
