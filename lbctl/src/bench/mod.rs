@@ -87,14 +87,20 @@ fn within(
     next_hop: NextHop,
 ) -> Result<Report, ebpf_runtime::Error> {
     stay_on_one_cpu();
-    let mut bench = Bench {
-        program: Trial::load(image, FEATURE_BENCH)?,
-        floor: Trial::load(image, FEATURE_BENCH | FEATURE_BENCH_FLOOR)?,
-        ifindex,
+    // What one mix leaves in the tables would be in the way of the next.
+    let fresh = |bench: Option<Bench>| -> Result<Bench, ebpf_runtime::Error> {
+        let floor = match bench {
+            Some(Bench { floor, .. }) => floor,
+            // It returns before it looks at its image.
+            None => Trial::load(&Image::default(), FEATURE_BENCH | FEATURE_BENCH_FLOOR)?,
+        };
+        let mut program = Trial::load(image, FEATURE_BENCH)?;
+        for (ordinal, backend) in image.backends.iter().enumerate() {
+            program.set_backend(ordinal as u32, backend.state, next_hop);
+        }
+        Ok(Bench { program, floor, ifindex })
     };
-    for (ordinal, backend) in image.backends.iter().enumerate() {
-        bench.program.set_backend(ordinal as u32, backend.state, next_hop);
-    }
+    let mut bench = fresh(None)?;
     let found = mixes::find(policy);
     let mut report = Report {
         verified_instructions: bench.program.verified_instructions()?,
@@ -116,13 +122,15 @@ fn within(
         measure(mix.name, mix.budget, &Frames::Same(mix.frames), &mut bench)?;
     }
     if let Some(start) = found.flows {
+        bench = fresh(Some(bench))?;
         for flow in flows::establish(&mut bench, &[start.one()])? {
             measure("tracked flow, forward", Some(40), &Frames::Same(vec![flow.forward]), &mut bench)?;
             measure("tracked flow, back", Some(40), &Frames::Same(vec![flow.back]), &mut bench)?;
         }
         let firsts = start.many();
-        let fresh = move |round| start.fresh(round);
-        measure("new flow", Some(120), &Frames::Fresh(Box::new(fresh)), &mut bench)?;
+        let others = move |round| start.fresh(round);
+        measure("new flow", Some(120), &Frames::Fresh(Box::new(others)), &mut bench)?;
+        bench = fresh(Some(bench))?;
         let mut many = Vec::new();
         for some in firsts.chunks(AT_ONCE) {
             many.extend(flows::establish(&mut bench, some)?.into_iter().map(|flow| flow.forward));
