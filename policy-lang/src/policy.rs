@@ -1,7 +1,11 @@
 //! Owns the typed tree: what a policy is once every name is resolved and every value has a type.
 //! Never text (but for labels and spans), files, evaluation or lowering.
 
+mod proof;
+
 use std::sync::Arc;
+
+pub use proof::{Assert, Claim, Expect, Goal, Outcome, PacketSpec, ProtoSpec, Step};
 
 use crate::source::Span;
 
@@ -355,120 +359,4 @@ pub struct Backend {
     pub v6: Option<(std::net::Ipv6Addr, u16)>,
     pub weight: u32,
     pub drain: bool,
-}
-
-// --- proof in the file ----------------------------------------------------------------------------------------
-
-/// `expect "…" { … }`: its steps in order, against one fresh state.
-#[derive(Clone, Debug)]
-pub struct Expect {
-    pub title: String,
-    pub span: Span,
-    pub steps: Vec<Step>,
-}
-
-#[derive(Clone, Debug)]
-pub enum Step {
-    /// `given clock 12s`: the clock, counted from the start of the test.
-    GivenClock(std::time::Duration),
-    /// `given seed 7`.
-    GivenSeed(u64),
-    /// `given ADDRESS in SET`.
-    GivenMember {
-        set: SetId,
-        addrs: AddrSet,
-        span: Span,
-    },
-    /// `after 2s`.
-    After(std::time::Duration),
-    Packet {
-        packet: PacketSpec,
-        times: u32,
-        outcome: Outcome,
-        span: Span,
-    },
-}
-
-/// A packet as an `expect` or `explain` writes it. What is not written has the stated default.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PacketSpec {
-    pub src: std::net::IpAddr,
-    pub dst: std::net::IpAddr,
-    pub proto: ProtoSpec,
-    /// Default 64.
-    pub ttl: u8,
-    /// Default 0.
-    pub dscp: u8,
-    pub vlan: Option<u16>,
-    /// `lb_abi::image::FRAG_*`; default none.
-    pub frag: u32,
-    /// Payload behind the layer-4 header; default empty. `len N` pads it with zeros to an IP total length of N.
-    pub payload: Vec<u8>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum ProtoSpec {
-    /// `flags` as in `Field::TcpFlags`; sequence and acknowledgement numbers default to 0.
-    Tcp {
-        sport: u16,
-        dport: u16,
-        flags: u8,
-        seq: u32,
-        ack: u32,
-    },
-    Udp {
-        sport: u16,
-        dport: u16,
-    },
-    Icmp {
-        kind: u8,
-        code: u8,
-        id: u16,
-    },
-    Icmp6 {
-        kind: u8,
-        code: u8,
-        id: u16,
-    },
-    Other(u8),
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Outcome {
-    /// `drop`, `pass`, `forward`, `reply echo`, …
-    End(End),
-    /// `forward NAME` with a pool.
-    ForwardPool(PoolId),
-    /// `forward NAME` with a backend: pool and index of the backend.
-    ForwardBackend(PoolId, u32),
-    /// `forward ADDRESS[:PORT]`: destination after translation.
-    ForwardTo(std::net::IpAddr, Option<u16>),
-}
-
-/// Parsed and resolved; proved by a later edition of `check`.
-#[derive(Clone, Debug)]
-pub struct Assert {
-    pub title: String,
-    pub span: Span,
-    pub claims: Vec<Claim>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// `never`, else `always`.
-    pub never: bool,
-    pub guard: Guard,
-    pub goal: Goal,
-    /// Names after `without`: pools, trees, limits or trackers.
-    pub without: Vec<String>,
-    pub span: Span,
-}
-
-#[derive(Clone, Debug)]
-pub enum Goal {
-    ReachesPool(PoolId),
-    ReachesTree(TreeId),
-    /// A stage by the name of its limit or tracker.
-    ReachesStage(String),
-    Ends(End),
 }

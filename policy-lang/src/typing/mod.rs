@@ -11,6 +11,7 @@ mod pool;
 mod set;
 mod settings;
 mod side;
+mod stage;
 mod tracker;
 mod vip;
 

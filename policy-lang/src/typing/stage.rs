@@ -1,0 +1,267 @@
+//! Owns stages, their exits and ends, with every name resolved. Never what stands before or behind a stage.
+
+use super::Typing;
+use super::chain::Typed;
+use crate::ast::{Exit as WrittenExit, Stage as WrittenStage};
+use crate::diagnostic::IMPLICIT_EXIT;
+use crate::names::Kind;
+use crate::policy::{Chain, DefaultEnd, End, Exit, LimitId, PoolId, StageKind, Tail, TrackerId, TreeId};
+use crate::report::suggestion;
+
+impl Typing<'_> {
+    pub(super) fn stage(&mut self, stage: &WrittenStage) -> Typed {
+        let words: Vec<&str> = stage.words.iter().map(|word| word.text.as_str()).collect();
+        let end = |end: End| Typed::Tail(Tail::End(end, stage.span));
+        match (stage.verb.text.as_str(), words.as_slice()) {
+            ("drop", []) => self.end(stage, end(End::Drop)),
+            ("pass", []) => self.end(stage, end(End::Pass)),
+            ("forward", []) => self.end(stage, end(End::Forward)),
+            ("reply", ["echo"]) => self.end(stage, end(End::ReplyEcho)),
+            ("reply", ["rst"]) => {
+                self.no_exits(stage);
+                self.not_yet("N0514", stage.span, "answering with a reset (`reply rst`)", "`drop` for now");
+                Typed::Nothing { ends: true }
+            }
+            ("reject", []) => {
+                self.no_exits(stage);
+                self.not_yet("N0513", stage.span, "answering with an error (`reject`)", "`drop` for now");
+                Typed::Nothing { ends: true }
+            }
+            ("count", [_]) => self.count(stage),
+            ("limit", [_]) => self.limit_stage(stage),
+            ("track", [_]) => self.track_stage(stage),
+            ("translate", ["back"]) => {
+                let mut exits = self.exits(stage, &["invalid"]);
+                Typed::Stage(StageKind::TranslateBack { invalid: self.exit(&mut exits, "invalid", stage) })
+            }
+            ("translate", [_]) => self.translate_stage(stage),
+            ("log", [_, ..]) => {
+                self.refused_stage(stage, "N0512", "writing packets to a log (`log`)", None, &[])
+            }
+            ("ban", [_]) => {
+                let what = "filling a set from the tree (`ban`)";
+                self.refused_stage(stage, "N0511", what, Some(Kind::Set), &[])
+            }
+            ("verify", [_]) => {
+                let what = "checking certificates (`verify`)";
+                let exits = ["missing", "invalid", "expired", "revoked", "bad"];
+                self.refused_stage(stage, "N0509", what, Some(Kind::Authority), &exits)
+            }
+            ("map", [_]) => {
+                let what = "steering by server name (`map`)";
+                self.refused_stage(stage, "N0510", what, Some(Kind::Mapper), &["missing", "invalid", "bad"])
+            }
+            ("synguard", [_]) => {
+                let what = "answering SYNs with cookies (`synguard`)";
+                self.refused_stage(stage, "N0522", what, Some(Kind::Synguard), &["bad"])
+            }
+            (verb, words) => self.tree_or_unknown(stage, verb, words),
+        }
+    }
+
+    fn end(&mut self, stage: &WrittenStage, end: Typed) -> Typed {
+        self.no_exits(stage);
+        end
+    }
+
+    fn no_exits(&mut self, stage: &WrittenStage) {
+        self.exits(stage, &[]);
+    }
+
+    /// A word that is no verb in its right form: a tree's name, or a slip.
+    fn tree_or_unknown(&mut self, stage: &WrittenStage, verb: &str, words: &[&str]) -> Typed {
+        const FORMS: &[(&str, &str)] = &[
+            ("drop", "`drop`"),
+            ("pass", "`pass`"),
+            ("forward", "`forward`"),
+            ("reject", "`reject`"),
+            ("reply", "`reply echo` or `reply rst`"),
+            ("count", "`count NAME`"),
+            ("limit", "`limit NAME (exceed -> …)`"),
+            ("track", "`track NAME (full -> …, invalid -> …)`"),
+            ("translate", "`translate POOL (empty -> …)` or `translate back`"),
+            ("log", "`log NAME 10 pkt/s`"),
+            ("ban", "`ban SET`"),
+            ("verify", "`verify AUTHORITY (…)`"),
+            ("map", "`map MAPPER (…)`"),
+            ("synguard", "`synguard NAME (bad -> …)`"),
+        ];
+        for exit in &stage.exits {
+            self.chain(&exit.chain);
+        }
+        if let Some((_, form)) = FORMS.iter().find(|(known, _)| *known == verb) {
+            self.report
+                .error("E0319", stage.span, format!("`{verb}` is not written like this"))
+                .help(format!("write {form}"));
+            return Typed::Nothing { ends: matches!(verb, "drop" | "pass" | "forward" | "reject" | "reply") };
+        }
+        match self.names.look_up(verb) {
+            Some(symbol) if symbol.kind == Kind::Tree => {
+                if !words.is_empty() || !stage.exits.is_empty() {
+                    self.report
+                        .error("E0319", stage.span, format!("tree `{verb}` takes no words and has no exits"))
+                        .help(format!("write `{verb}`"));
+                }
+                Typed::Tail(Tail::Tree(TreeId(symbol.index), stage.span))
+            }
+            Some(symbol) => {
+                let kind = symbol.kind.word();
+                let stage_of = match symbol.kind {
+                    Kind::Pool => Some(format!("translate {verb}")),
+                    Kind::Limit => Some(format!("limit {verb} (exceed -> drop)")),
+                    Kind::Track => Some(format!("track {verb}")),
+                    _ => None,
+                };
+                let finding = self
+                    .report
+                    .error(
+                        "E0213",
+                        stage.verb.span,
+                        format!("`{verb}` is a {kind}, which no packet can go to"),
+                    )
+                    .also(symbol.span, "declared here");
+                if let Some(cure) = stage_of {
+                    finding.help(format!("write `{cure}`"));
+                }
+                Typed::Nothing { ends: true }
+            }
+            None if self.names.is_lost(verb) => Typed::Nothing { ends: true },
+            None => {
+                let trees = self.names.of_kinds(&[Kind::Tree]);
+                let known: Vec<&str> = FORMS.iter().map(|(verb, _)| *verb).chain(trees).collect();
+                self.report
+                    .error("E0211", stage.verb.span, format!("`{verb}` is neither a stage nor a tree"))
+                    .label("unknown stage")
+                    .help(suggestion(verb, known));
+                // It may have been meant as either; say nothing of a missing end, nor of what follows.
+                Typed::Nothing { ends: words.is_empty() && stage.exits.is_empty() }
+            }
+        }
+    }
+
+    fn count(&mut self, stage: &WrittenStage) -> Typed {
+        self.no_exits(stage);
+        let Some(name) = stage.words.first() else { return Typed::Nothing { ends: false } };
+        let sound = name.text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+            && name.text.len() <= 64;
+        if name.quoted || !sound {
+            self.report
+                .error("E0319", name.span, format!("`{}` cannot be the name of a counter", name.text))
+                .help("write letters, digits and `_`, 64 at most, a letter first");
+            return Typed::Nothing { ends: false };
+        }
+        Typed::Stage(StageKind::Count { name: name.text.clone() })
+    }
+
+    fn limit_stage(&mut self, stage: &WrittenStage) -> Typed {
+        let mut exits = self.exits(stage, &["exceed"]);
+        let Some(name) = stage.words.first() else { return Typed::Nothing { ends: false } };
+        let limit = self.names.expect(Kind::Limit, name, self.report);
+        if !stage.exits.iter().any(|exit| exit.name.text == "exceed") {
+            self.report
+                .error("E0403", stage.span, "this limit does not say what happens beyond it")
+                .because("`limit` has to name its exit `exceed`")
+                .help(format!("write `limit {} (exceed -> drop)`", name.text));
+            return Typed::Nothing { ends: false };
+        }
+        let exceed = self.exit(&mut exits, "exceed", stage);
+        match limit {
+            Some(index) => Typed::Stage(StageKind::Limit { limit: LimitId(index), exceed }),
+            None => Typed::Nothing { ends: false },
+        }
+    }
+
+    fn track_stage(&mut self, stage: &WrittenStage) -> Typed {
+        let mut exits = self.exits(stage, &["full", "invalid"]);
+        let tracker = stage.words.first().and_then(|name| self.names.expect(Kind::Track, name, self.report));
+        let Some(index) = tracker else { return Typed::Nothing { ends: false } };
+        Typed::Stage(StageKind::Track {
+            tracker: TrackerId(index),
+            full: self.exit(&mut exits, "full", stage),
+            invalid: self.exit(&mut exits, "invalid", stage),
+        })
+    }
+
+    fn translate_stage(&mut self, stage: &WrittenStage) -> Typed {
+        let mut exits = self.exits(stage, &["empty", "ports"]);
+        let pool = stage.words.first().and_then(|name| self.names.expect(Kind::Pool, name, self.report));
+        let Some(index) = pool else { return Typed::Nothing { ends: false } };
+        Typed::Stage(StageKind::Translate {
+            pool: PoolId(index),
+            empty: self.exit(&mut exits, "empty", stage),
+            ports: self.exit(&mut exits, "ports", stage),
+        })
+    }
+
+    /// A stage that is read and resolved, and refused.
+    fn refused_stage(
+        &mut self,
+        stage: &WrittenStage,
+        code: &'static str,
+        what: &str,
+        kind: Option<Kind>,
+        exits: &[&str],
+    ) -> Typed {
+        if let Some((kind, name)) = kind.zip(stage.words.first()) {
+            self.names.expect(kind, name, self.report);
+        }
+        let words =
+            stage.words.last().map_or(stage.verb.span, |word| crate::ast::join(stage.verb.span, word.span));
+        self.not_yet(code, words, what, "leave the stage out for now");
+        self.exits(stage, exits);
+        Typed::Nothing { ends: false }
+    }
+
+    /// The written exits of a stage, by name; all chains in them are typed.
+    fn exits(&mut self, stage: &WrittenStage, known: &[&str]) -> Vec<(String, Exit)> {
+        let mut out: Vec<(String, Exit)> = Vec::new();
+        for WrittenExit { name, chain } in &stage.exits {
+            let chain = Box::new(self.chain(chain));
+            if !known.contains(&name.text.as_str()) {
+                let verb = &stage.verb.text;
+                let cure = match known.is_empty() {
+                    true => format!("`{verb}` has no exits: remove the brackets"),
+                    false => suggestion(&name.text, known.iter().copied()),
+                };
+                self.report
+                    .error("E0212", name.span, format!("`{verb}` has no exit `{}`", name.text))
+                    .help(cure);
+            } else if let Some((_, first)) = out.iter().find(|(written, _)| *written == name.text) {
+                let place = first.span;
+                self.report
+                    .error("E0309", name.span, format!("exit `{}` is written twice", name.text))
+                    .also(place, "written here first");
+            } else {
+                out.push((name.text.clone(), Exit { chain, written: true, span: name.span }));
+            }
+        }
+        out
+    }
+
+    /// One exit out of the written ones, or what the policy's default makes of it.
+    fn exit(&mut self, written: &mut Vec<(String, Exit)>, name: &str, stage: &WrittenStage) -> Exit {
+        if let Some(at) = written.iter().position(|(written, _)| written == name) {
+            return written.swap_remove(at).1;
+        }
+        let (end, word) = match self.default {
+            DefaultEnd::Drop => (End::Drop, "drop"),
+            DefaultEnd::Reject => (End::Reject, "reject"),
+        };
+        if self.default == DefaultEnd::Reject {
+            let what = format!("answering with an error from the unwritten exit `{name}`");
+            self.not_yet(
+                "N0517",
+                stage.span,
+                &what,
+                "write the exit with `drop`, or let the policy's default be `drop`",
+            );
+        }
+        self.report
+            .allowed(IMPLICIT_EXIT, stage.span, format!("exit `{name}` is not written: it takes `{word}`"))
+            .because("an unwritten exit takes the policy's `default`")
+            .help(format!("write `({name} -> {word})`"));
+        let chain = Chain { stages: Vec::new(), tail: Tail::End(end, stage.span), span: stage.span };
+        Exit { chain: Box::new(chain), written: false, span: stage.span }
+    }
+}
