@@ -1,6 +1,9 @@
 //! What `lbctl apply`, `status`, `detach` and `agent` say where they cannot do what was asked, and what they leave
 //! running; the kernel's part stands in the tests of the packet path.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
 use ebpf_runtime::lab::Arms;
 use lb_tests::balancer::{Balancer, plan};
 use lb_tests::cli::{Desk, Ran};
@@ -63,6 +66,13 @@ fn a_device_is_needed() {
     "#);
 }
 
+/// A hash key that is not the host's.
+fn key(balancer: &Balancer) -> String {
+    let key = balancer.write("key", "0123456789abcdef");
+    std::fs::set_permissions(&key, Permissions::from_mode(0o600)).expect("permissions");
+    key.display().to_string()
+}
+
 /// `lbctl VERB ARGS` in the balancer, on a policy of this text.
 fn ran(balancer: &Balancer, verb: &str, args: &[&str]) -> Ran {
     balancer.lbctl(verb).args(args).output().expect("lbctl runs").into()
@@ -96,7 +106,8 @@ fn what_cannot_be_applied_leaves_what_runs() {
 fn apply_tells_what_it_did() {
     let balancer = Balancer::new(&plan(Arms::One));
     let file = balancer.write("p.lbp", PASS).display().to_string();
-    let first = ran(&balancer, "apply", &[&file, "--device", "arm0"]);
+    let key = key(&balancer);
+    let first = ran(&balancer, "apply", &[&file, "--device", "arm0", "--hash-key", &key]);
     assert_eq!(first.code, Some(0), "{first}");
     assert!(
         first
@@ -104,7 +115,7 @@ fn apply_tells_what_it_did() {
             .starts_with("policy through is on arm0 (native)\ninstance default, generation 1: the first"),
         "{first}"
     );
-    let again = ran(&balancer, "apply", &[&file, "--device", "arm0", "--json"]);
+    let again = ran(&balancer, "apply", &[&file, "--device", "arm0", "--json", "--hash-key", &key]);
     let document: serde_json::Value = serde_json::from_str(&again.out).expect("JSON");
     for (name, value) in [
         ("version", serde_json::json!(1)),
@@ -130,4 +141,59 @@ fn apply_tells_what_it_did() {
     let twice = ran(&balancer, "detach", &[]);
     assert_eq!(twice.code, Some(2), "{twice}");
     assert!(twice.err.contains("has no policy in place"), "{twice}");
+}
+
+/// A process that must not outlive the test.
+struct Killed(i32);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(self.0), nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+const TRACKING: &str = "\
+lbp 1
+pool app { pick random; via nat; source 10.9.0.1; ports 1000-14999; backend a1 10.1.0.1:80 }
+track flows { idle 30s; max 1_000 }
+policy tracking { default drop } =
+  match {
+    tcp.dport == 80 -> track flows -> translate app -> forward
+    else            -> translate back -> forward
+  }
+";
+
+#[test]
+fn apply_starts_an_agent_of_its_own_session_that_ends_with_the_instance() {
+    let balancer = Balancer::new(&plan(Arms::One));
+    let file = balancer.write("p.lbp", TRACKING).display().to_string();
+    let key = key(&balancer);
+    let apply = ["--device", "arm0", "--json", "--hash-key", &key];
+    let without = ran(&balancer, "apply", &[&[file.as_str(), "--no-agent"], &apply[..]].concat());
+    let document: serde_json::Value = serde_json::from_str(&without.out).expect("JSON");
+    assert_eq!(document["agent"]["state"], "not_wanted", "{without}");
+    let first = ran(&balancer, "apply", &[&[file.as_str()], &apply[..]].concat());
+    let document: serde_json::Value = serde_json::from_str(&first.out).expect("JSON");
+    assert_eq!(document["agent"]["state"], "started", "{first}");
+    let pid = document["agent"]["pid"].as_u64().expect("a process id");
+    let _killed = Killed(pid as i32);
+    assert_eq!(balancer.status()["agent"], pid);
+
+    // Its session is its own, so that no terminal takes it along (proc_pid_stat(5): pid, name, state, parent, group,
+    // session).
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    assert_eq!(stat.split(' ').nth(5), Some(pid.to_string().as_str()), "{stat}");
+
+    let second = ran(&balancer, "apply", &[&[file.as_str()], &apply[..]].concat());
+    let document: serde_json::Value = serde_json::from_str(&second.out).expect("JSON");
+    assert_eq!(document["agent"], serde_json::json!({ "state": "running", "pid": pid }), "{second}");
+    let other = ran(&balancer, "agent", &["--foreground"]);
+    assert_eq!(other.code, Some(2), "{other}");
+    assert!(other.err.contains("already runs"), "{other}");
+
+    assert_eq!(ran(&balancer, "detach", &[]).code, Some(0));
+    // Where nobody reaps orphans, what ended stays as a zombie.
+    let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    let ended = || stat().map_or(true, |stat| stat.contains(") Z "));
+    assert!(lb_tests::balancer::eventually(std::time::Duration::from_secs(5), ended), "the agent runs on");
 }

@@ -45,7 +45,10 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     }
     if args.foreground || args.detached {
         let stop = stop_on_signals()?;
+        console.say(&format!("lbctl: agent {} of instance {name} starts\n", std::process::id()));
         place.within(|run_dir| ebpf_runtime::agent::run(run_dir, name, &stop))?;
+        let why = if stop.load(Ordering::Relaxed) { "by a signal" } else { "with the instance" };
+        console.say(&format!("lbctl: agent {} of instance {name} ends {why}\n", std::process::id()));
         return Ok(Exit::Well);
     }
     let started = place.within(|run_dir| Ok(agent_process::start(run_dir, name, place)))??;
