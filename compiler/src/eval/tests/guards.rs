@@ -160,8 +160,8 @@ fn one_side_is_what_the_others_are_not() {
 fn and_binds_more_than_or() {
     let packet = udp("192.0.2.9:1", "192.0.2.1:2");
     check(&[
-        ("proto == udp or proto == udp and proto == tcp", &packet, true),
-        ("(proto == udp or proto == udp) and proto == tcp", &packet, false),
+        ("ttl == 64 or ttl == 9 and proto == tcp", &packet, true),
+        ("(ttl == 64 or ttl == 9) and proto == tcp", &packet, false),
         ("not proto == tcp and proto == udp", &packet, true),
     ]);
 }

@@ -310,15 +310,3 @@ policy p { default drop; fragments match } = track flows (invalid -> pass) -> fo
         assert_eq!(world.reason(&packet), Some(Reason::Untranslatable));
     }
 }
-
-#[test]
-fn the_second_of_two_trackers_has_the_flow() {
-    let mut world = World::new(
-        "track one { idle 10s; max 9 }
-track two { idle 20s; max 9 }
-policy p { default drop } = track one -> track two -> forward",
-    );
-    assert_eq!(world.verdict(&udp(CLIENT, SERVER)), Verdict::Forward);
-    let entry = world.entry(&udp(CLIENT, SERVER)).unwrap();
-    assert_eq!((entry.tracker, entry.timeout), (1, 20_000_000_000_u64.div_ceil(1 << 20) as u32));
-}
