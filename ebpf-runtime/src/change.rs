@@ -147,17 +147,33 @@ pub(crate) fn apply(
             }
         }
     };
-    let Change { devices, next, .. } = change;
-    let settled = settle(&instance.paths, old.as_ref(), next)?;
+    let Change { devices, links, next, .. } = change;
+    let load = next.load;
+    instance.record = match settle(&instance.paths, old.as_ref(), next) {
+        Ok(settled) => Ok(Some(settled)),
+        Err(error) if old.is_none() => {
+            if links.is_empty() {
+                let _ = pinned::remove_all(&instance.paths);
+                let _ = record::remove(&instance.paths.pending());
+            }
+            return Err(error);
+        }
+        Err(error) => {
+            warnings.push(format!(
+                "the new policy is in place, but not all is done that follows ({error}); the next apply does it"
+            ));
+            let cause = "the apply before was not finished".to_owned();
+            Err(Error::Record { path: instance.paths.record(), cause })
+        }
+    };
     let applied = Applied {
         generation,
         swap,
-        program_id: pinned::program_id(&instance.paths, settled.load).unwrap_or_default(),
+        program_id: pinned::program_id(&instance.paths, load).unwrap_or_default(),
         devices: devices.into_iter().map(|device| device.name).collect(),
         detached,
         warnings,
     };
-    instance.record = Ok(Some(settled));
     Ok(applied)
 }
 

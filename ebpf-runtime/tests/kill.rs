@@ -1,5 +1,5 @@
-//! An `apply` killed at every system call that changes something: the old generation is in place or the new one,
-//! counts go on, and the next to open the instance leaves nothing half-made.
+//! An `apply` killed at every system call that changes something, or with each of these calls failing: the old
+//! generation is in place or the new one, as the apply says, and the next to open the instance leaves nothing half-made.
 //!
 //! The test runs itself as the process that is killed, under ptrace(2), so that each point is met exactly once.
 
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::counting;
 use ebpf_runtime::Error;
@@ -36,6 +36,30 @@ enum Change {
     Program,
 }
 
+/// What happens at a point.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fate {
+    Kill,
+    /// The call does nothing and returns this error number.
+    #[cfg(target_arch = "x86_64")]
+    Fail(i32),
+}
+
+const FATES: &[Fate] = &[
+    Fate::Kill,
+    // Registers are the architecture's own.
+    #[cfg(target_arch = "x86_64")]
+    Fate::Fail(libc::ENOMEM),
+];
+
+/// How an apply ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Killed,
+    Succeeded,
+    Refused,
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1).map(String::as_str) {
@@ -44,8 +68,10 @@ fn main() {
         Some("child-program") => drop(apply(Change::Program, 1)),
         _ => {
             for change in [Change::First, Change::Half, Change::Program] {
-                let points = sweep(change);
-                println!("{change:?}: killed at each of {points} points");
+                for fate in FATES {
+                    let points = sweep(change, *fate);
+                    println!("{change:?}, {fate:?}: {points} points");
+                }
             }
         }
     }
@@ -68,8 +94,8 @@ fn apply(change: Change, step: u32) -> Applied {
     instance.apply(&image(change, step), &options).unwrap()
 }
 
-/// Kills at the first point, the second and so on, until an apply comes to its end.
-fn sweep(change: Change) -> u32 {
+/// Has it happen at the first point, the second and so on, until an apply meets fewer.
+fn sweep(change: Change, fate: Fate) -> u32 {
     let plan = Plan {
         arms: Arms::Two,
         balancer: vec![],
@@ -92,12 +118,17 @@ fn sweep(change: Change) -> u32 {
     let mut before = start();
     let mut ends = BTreeSet::new();
     for point in 1.. {
-        let killed = run_to(&lab, change, point);
+        let (met, end) = run_to(&lab, change, fate, point);
         let now = examine(&lab, before, change);
+        match end {
+            End::Killed => {}
+            End::Succeeded => assert_eq!(now, before + 1, "point {point}"),
+            End::Refused => assert_eq!(now, before, "point {point}: refused, yet in place"),
+        }
         ends.insert(now - before);
-        if !killed {
-            assert_eq!(now, before + 1);
-            assert_eq!(ends.len(), 2, "killed too early or too late to tell");
+        if !met {
+            assert_eq!(end, End::Succeeded);
+            assert_eq!(ends.len(), 2, "too early or too late to tell");
             return point - 1;
         }
         before = start();
@@ -105,14 +136,16 @@ fn sweep(change: Change) -> u32 {
     unreachable!()
 }
 
-/// Whether the apply was killed, before its `point`th call that changes something.
-fn run_to(lab: &Lab, change: Change, point: u32) -> bool {
+/// Whether the apply came to its `point`th call that changes something, and how it ended.
+fn run_to(lab: &Lab, change: Change, fate: Fate, point: u32) -> (bool, End) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.arg(match change {
         Change::First => "child-first",
         Change::Half => "child-half",
         Change::Program => "child-program",
     });
+    // Its panic is the refusal that is looked for.
+    command.stderr(Stdio::null());
     lab.balancer.place(&mut command).unwrap();
     // SAFETY: between fork and exec the closure makes one system call.
     unsafe { command.pre_exec(|| ptrace::traceme().map_err(Into::into)) };
@@ -123,25 +156,48 @@ fn run_to(lab: &Lab, change: Change, point: u32) -> bool {
     let mut met = 0;
     let mut entering = true;
     let mut signal = None;
-    let killed = loop {
+    let end = loop {
         ptrace::syscall(pid, signal.take()).unwrap();
         match waitpid(pid, None).unwrap() {
             WaitStatus::PtraceSyscall(_) => {
-                met += u32::from(entering && changes_something(pid));
+                let here = entering && changes_something(pid);
+                met += u32::from(here);
                 entering = !entering;
-                if met == point {
-                    child.kill().unwrap();
-                    break true;
+                if here && met == point {
+                    match fate {
+                        Fate::Kill => {
+                            child.kill().unwrap();
+                            break End::Killed;
+                        }
+                        #[cfg(target_arch = "x86_64")]
+                        Fate::Fail(error) => {
+                            fail(pid, error);
+                            entering = true;
+                        }
+                    }
                 }
             }
             WaitStatus::Stopped(_, other) => signal = Some(other),
-            WaitStatus::Exited(_, 0) => break false,
-            other => panic!("the apply ended by itself: {other:?}"),
+            WaitStatus::Exited(_, 0) => break End::Succeeded,
+            WaitStatus::Exited(_, 101) => break End::Refused,
+            other => panic!("the apply ended otherwise: {other:?}"),
         }
     };
     // ECHILD where it was reaped above.
     let _ = child.wait();
-    killed
+    (met >= point, end)
+}
+
+/// Turns the call that is about to be made into none, and goes on to its return with the error in place.
+#[cfg(target_arch = "x86_64")]
+fn fail(pid: Pid, error: i32) {
+    let mut registers = ptrace::getregs(pid).unwrap();
+    registers.orig_rax = u64::MAX;
+    ptrace::setregs(pid, registers).unwrap();
+    ptrace::syscall(pid, None).unwrap();
+    assert!(matches!(waitpid(pid, None).unwrap(), WaitStatus::PtraceSyscall(_)));
+    registers.rax = i64::from(-error).cast_unsigned();
+    ptrace::setregs(pid, registers).unwrap();
 }
 
 /// Everything that is pinned below a directory of a bpffs.
