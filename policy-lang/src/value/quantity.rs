@@ -93,6 +93,12 @@ pub(crate) fn rate(words: &[&str]) -> Result<Rate, Fault> {
     let amount = count(digits)?.checked_mul(factor).filter(|&amount| (1..=1 << 42).contains(&amount));
     let amount =
         amount.ok_or_else(|| Fault::new("E0302", format!("`{whole}` is not a rate that can be kept")))?;
+    // A bucket is kept in 1/64 ns for each packet or byte; below 20 of them the rate would be off by more than 5 %.
+    let units = if unit == LimitUnit::Bits { 8 } else { 1 };
+    if u128::from(per) * 1_000_000_000 * 64 * units / u128::from(amount) < 20 {
+        let fault = Fault::new("E0302", format!("`{whole}` is faster than a limit can keep to within 5 %"));
+        return Err(fault.help("stay below 25 Gbit/s, or 3,200,000,000 packets a second"));
+    }
     Ok(Rate { amount, unit, per: Duration::from_secs(per) })
 }
 
@@ -181,6 +187,8 @@ mod tests {
     fn rates_and_bursts_agree_in_dimension() {
         let rate_of = rate(&["2", "Mbit/s"]).unwrap();
         assert_eq!((rate_of.amount, rate_of.unit), (2_000_000, LimitUnit::Bits));
+        assert!(rate(&["25", "Gbit/s"]).is_ok());
+        assert_eq!(rate(&["26", "Gbit/s"]).unwrap_err().code, "E0302");
         assert_eq!(rate(&["50", "/s"]).unwrap_err().code, "E0316");
         assert_eq!(burst(&["64KiB"], LimitUnit::Bits), Ok(524_288));
         assert_eq!(burst(&["100"], LimitUnit::Bits).unwrap_err().code, "E0311");
