@@ -68,7 +68,7 @@ fn next(image: &Image, row: u32, class: u32) -> u32 {
 
 #[inline(always)]
 fn class(image: &Image, field: Field, value: u32) -> u32 {
-    let base = image.word(H_FIELD as u32 + field as u32);
+    let base = image.header(H_FIELD + field as usize);
     if field.two_level() {
         let row = image.word(base.wrapping_add(value >> 8));
         image.word(row.wrapping_add(value & 0xff))
@@ -80,10 +80,10 @@ fn class(image: &Image, field: Field, value: u32) -> u32 {
 #[inline(always)]
 fn src(image: &Image, p: &mut Packet) -> u32 {
     if p.v6 == 0 {
-        let root = image.word(H_FIELD as u32 + Field::Src as u32);
+        let root = image.header(H_FIELD + Field::Src as usize);
         if feature(FEATURE_SRC4) { address::<12, 4>(image, &p.key.src, root) } else { leaf(root) }
     } else {
-        let root = image.word(H_SRC6 as u32);
+        let root = image.header(H_SRC6);
         if feature(FEATURE_SRC6) { src6(p, root) } else { leaf(root) }
     }
 }
@@ -91,10 +91,10 @@ fn src(image: &Image, p: &mut Packet) -> u32 {
 #[inline(always)]
 fn dst(image: &Image, p: &mut Packet) -> u32 {
     if p.v6 == 0 {
-        let root = image.word(H_FIELD as u32 + Field::Dst as u32);
+        let root = image.header(H_FIELD + Field::Dst as usize);
         if feature(FEATURE_DST4) { address::<12, 4>(image, &p.key.dst, root) } else { leaf(root) }
     } else {
-        let root = image.word(H_DST6 as u32);
+        let root = image.header(H_DST6);
         if feature(FEATURE_DST6) { dst6(p, root) } else { leaf(root) }
     }
 }

@@ -1,6 +1,6 @@
 //! Owns access to the words of the image, every offset masked. Never what a word means.
 
-use lb_abi::image::{H_MAGIC, MAGIC, NODE_WORDS};
+use lb_abi::image::{H_MAGIC, HEADER_WORDS, MAGIC, NODE_WORDS};
 
 use crate::{
     frame::key,
@@ -18,7 +18,7 @@ impl Image {
     #[inline(always)]
     pub fn open(half: u32) -> Option<Image> {
         let image = Image { words: IMAGE.get_ptr(key(half & 1))?.cast() };
-        if image.word(H_MAGIC as u32) == MAGIC { Some(image) } else { None }
+        if image.header(H_MAGIC) == MAGIC { Some(image) } else { None }
     }
 
     /// The one that the packet follows already, in a function of its own.
@@ -37,11 +37,31 @@ impl Image {
         unsafe { *self.words.wrapping_add(masked as usize) }
     }
 
-    /// Word `n` of the node at `offset`.
+    /// A word of the header, which every image has.
     #[inline(always)]
-    pub fn node(&self, offset: u32, n: usize) -> u32 {
+    pub fn header(&self, n: usize) -> u32 {
+        // SAFETY: an image has at least `HEADER_WORDS` words; the verifier checks it.
+        unsafe { *self.words.wrapping_add(n % HEADER_WORDS) }
+    }
+
+    /// The node at `offset`, likewise masked.
+    #[inline(always)]
+    pub fn node(&self, offset: u32) -> Node {
         let first = offset & mode!(image_mask) & !(NODE_WORDS as u32 - 1);
-        // SAFETY: as above; nodes are aligned to their size, so the last word is still below the mask.
-        unsafe { *self.words.wrapping_add(first as usize).wrapping_add(n) }
+        Node { words: self.words.wrapping_add(first as usize) }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub struct Node {
+    words: *const u32,
+}
+
+impl Node {
+    /// `N_*`.
+    #[inline(always)]
+    pub fn word(&self, n: usize) -> u32 {
+        // SAFETY: nodes are aligned to their size, so the last word is still within the image.
+        unsafe { *self.words.wrapping_add(n % NODE_WORDS) }
     }
 }

@@ -89,7 +89,7 @@ fn way(ctx: &XdpContext) -> Result<u32, u32> {
         return before_tree(&image, reason);
     }
     if p.get(Field::Frag) != FRAG_NONE {
-        if image.word(H_FRAGMENTS as u32) != BEFORE_MATCH {
+        if image.header(H_FRAGMENTS) != BEFORE_MATCH {
             return before_tree(&image, Reason::Fragment);
         }
         count::reason(Reason::Fragment as u32);
@@ -114,7 +114,7 @@ fn before_tree(image: &Image, reason: Reason) -> Result<u32, u32> {
         Reason::Udp6Checksum => return Err(reason as u32),
         _ => H_UNPARSED,
     };
-    if image.word(setting as u32) != BEFORE_PASS {
+    if image.header(setting) != BEFORE_PASS {
         return Err(reason as u32);
     }
     count::reason(reason as u32);
@@ -128,7 +128,7 @@ fn before_tree(image: &Image, reason: Reason) -> Result<u32, u32> {
 /// each kind of pointer that it carries.
 #[inline(always)]
 fn walk(image: &Image, p: &mut Packet) -> Result<(u32, *mut Flow), u32> {
-    let mut node = image.word(H_ENTRY as u32);
+    let mut node = image.header(H_ENTRY);
     if let Some(end) = steps::<false>(image, p, &mut node, null_mut())? {
         return Ok((end, null_mut()));
     }
@@ -149,14 +149,15 @@ fn steps<const ASKED: bool>(
     flow: *mut Flow,
 ) -> Result<Option<u32>, u32> {
     for _ in 0..MAX_STEPS {
-        let (op, p0) = (image.node(*node, N_OP), image.node(*node, N_P0));
+        let at = image.node(*node);
+        let (op, p0) = (at.word(N_OP), at.word(N_P0));
         if !ASKED && asks_for_flow(image, p, op, p0) {
             return Ok(None);
         }
-        count::node(image.node(*node, N_COUNTER), p.frame_len);
+        count::node(at.word(N_COUNTER), p.frame_len);
         let way = match op {
             OP_DECIDE if op_occurs(OP_DECIDE) => {
-                let root = image.node(*node, N_P1);
+                let root = at.word(N_P1);
                 *node = if ASKED {
                     classify::decide_again(p, p0, root)
                 } else {
@@ -166,8 +167,8 @@ fn steps<const ASKED: bool>(
             }
             OP_LIMIT if op_occurs(OP_LIMIT) => limit::limit(p, p0, !flow.is_null() as u32),
             OP_EVERY if op_occurs(OP_EVERY) => {
-                let way = every::every(p, p0, image.node(*node, N_P1), image.node(*node, N_P2));
-                *node = image.word(image.node(*node, N_NEXT).wrapping_add(way));
+                let way = every::every(p, p0, at.word(N_P1), at.word(N_P2));
+                *node = image.word(at.word(N_NEXT).wrapping_add(way));
                 continue;
             }
             OP_TRACK if ASKED && op_occurs(OP_TRACK) => track::track(p, flow, p0),
@@ -177,9 +178,9 @@ fn steps<const ASKED: bool>(
             _ => return Err(Reason::BadImage as u32),
         };
         *node = match way {
-            NEXT => image.node(*node, N_NEXT),
-            EXIT_A => image.node(*node, N_EXIT_A),
-            EXIT_B => image.node(*node, N_EXIT_B),
+            NEXT => at.word(N_NEXT),
+            EXIT_A => at.word(N_EXIT_A),
+            EXIT_B => at.word(N_EXIT_B),
             _ => return Err(dropped(way).unwrap_or(Reason::BadImage as u32)),
         };
     }
