@@ -52,7 +52,9 @@ pub fn excerpts(diagnostic: &Diagnostic, places: &Places) -> Vec<Excerpt> {
     for ((span, label), primary) in std::iter::once((&diagnostic.primary, true)).chain(secondary) {
         let spot = spot(*span, label, primary, places);
         let near = |other: &Spot| {
-            let gap = spot.lines.start.max(other.lines.start) + 1 - spot.lines.end.min(other.lines.end);
+            // 0 where they overlap.
+            let gap =
+                spot.lines.start.max(other.lines.start).saturating_sub(spot.lines.end.min(other.lines.end));
             other.file == spot.file && gap <= TOGETHER
         };
         match groups.iter_mut().find(|group| group.iter().any(near)) {

@@ -133,3 +133,21 @@ fn deny_takes_codes_and_names() {
     assert_eq!(severities(&["implicit-exit"]), [Severity::Warning, Severity::Error]);
     assert!(judge(vec![], &["nonsense".to_owned()]).is_err());
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_text_and_no_span_makes_rendering_panic(
+        text in "(\\PC{1,30}|[a-z ]{60}|[\t\r\n\u{0}-\u{1f}\u{200b}]){0,60}",
+        spans in proptest::collection::vec((0_usize..3_000, 0_usize..3_000), 1..5),
+    ) {
+        let mut one = finding(span(spans[0].0, spans[0].1));
+        one.secondary = spans[1..].iter().map(|&(start, end)| (span(start, end), "here".to_owned())).collect();
+        let all = [one];
+        let source = sources(&text);
+        for colours in [false, true] {
+            proptest::prop_assert!(human(&source, &all, colours).contains("no such tree"));
+        }
+        proptest::prop_assert_eq!(short(&source, &all).lines().count(), 1);
+        proptest::prop_assert_eq!(json(&source, &all).len(), 1);
+    }
+}
