@@ -6,6 +6,7 @@ mod home;
 mod paths;
 mod protocols;
 mod shadow;
+mod spoofed;
 mod trees;
 
 use crate::policy::{Chain, Exit, Policy, Stage, StageKind, Tail};
@@ -16,6 +17,7 @@ pub(crate) fn check(policy: &Policy, report: &mut Report) {
     paths::check(policy, &order, report);
     shadow::check(policy, report);
     home::check(policy, &order, report);
+    spoofed::check(policy, &order, report);
 }
 
 /// The exits of a stage, with their names.

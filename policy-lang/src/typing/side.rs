@@ -2,7 +2,7 @@
 
 use super::Typing;
 use crate::ast::{Guard as Written, SideRule, Word};
-use crate::policy::{Field, Guard, Side, Test, Values};
+use crate::policy::{Guard, Side, Test, Values};
 use crate::value::addr::{intersection_of, is_empty};
 
 impl Typing<'_> {
@@ -32,12 +32,6 @@ impl Typing<'_> {
                     None
                 }
             };
-            if guard.as_ref().is_some_and(rests_on_source) {
-                self.report
-                    .warning("W0401", name.span, format!("side `{}` rests on a source address", name.text))
-                    .because("a packet may come with any source address: one that is forged counts as this side")
-                    .help("let only `translate back` decide what is let through from it, and filter spoofed sources upstream");
-            }
             self.sides.push(Side { name: name.text.clone(), span: name.span, guard });
         }
         self.sides_cover(rest.is_some());
@@ -96,14 +90,5 @@ fn addresses(side: &Side) -> Option<&Test> {
     match &side.guard {
         Some(Guard::Test(test)) if !test.negated => Some(test),
         _ => None,
-    }
-}
-
-fn rests_on_source(guard: &Guard) -> bool {
-    match guard {
-        Guard::And(parts) | Guard::Or(parts) => parts.iter().any(rests_on_source),
-        Guard::Not(inner) => rests_on_source(inner),
-        Guard::Test(test) => test.field == Field::Src,
-        Guard::From(..) | Guard::To(..) => false,
     }
 }
