@@ -59,6 +59,11 @@ CARGO_TARGET_DIR=$here/target CARGO_ENCODED_RUSTFLAGS=$flags \
   "${build[@]}" --quiet --locked --release --target $target >&2
 object=$here/target/lbctl.bpf.o
 "$objcopy" --strip-debug "$here/target/$target/release/lbctl" "$object"
+# An index that the compiler can't bound calls a function that never returns, which the kernel refuses.
+if grep -q panicking "$object"; then
+  echo "the program holds a path to a panic: llvm-objdump -drl $here/target/$target/release/lbctl shows its caller" >&2
+  exit 1
+fi
 
 if ! $check; then
   mkdir -p "$prebuilt"

@@ -8,6 +8,10 @@ use lb_abi::{
 
 use crate::{maps::PACKET, plan::Plan};
 
+/// Room for a value of each field; a power of two, so that no index needs a check that could panic.
+const SLOTS: usize = 16;
+const _: () = assert!(lb_abi::image::FIELDS <= SLOTS);
+
 /// Lives in a per-CPU map, not on the stack: the verifier tracks no value in it, so that all ways of parsing are one
 /// state for what follows. The price is that bounds of what is read back must be stated anew.
 #[repr(C)]
@@ -28,7 +32,7 @@ pub struct Packet {
     pub seq: u32,
     pub ack: u32,
     /// Values of the fields by `Field`; the addresses' are not here, and the flow's only once it was asked for.
-    pub field: [u32; 16],
+    pub field: [u32; SLOTS],
     /// Which half of the image this packet follows.
     pub half: u32,
     /// Once the flow tables have been asked: 1 if anything stands under the packet's own key, live or not, and the
@@ -86,12 +90,12 @@ impl Packet {
 
     #[inline(always)]
     pub fn get(&self, field: Field) -> u32 {
-        self.field[field as usize]
+        self.field[field as usize % SLOTS]
     }
 
     #[inline(always)]
     pub fn set(&mut self, field: Field, value: u32) {
-        self.field[field as usize] = value;
+        self.field[field as usize % SLOTS] = value;
     }
 
     /// Everything that parsing may leave out.
@@ -100,11 +104,12 @@ impl Packet {
         self.frame_len = frame_len;
         self.now = 0;
         self.plan.reset();
-        for field in
-            [Field::Dport, Field::Sport, Field::TcpFlags, Field::IcmpType, Field::IcmpCode, Field::Vlan]
-        {
-            self.set(field, field.absent());
-        }
+        self.set(Field::Dport, Field::Dport.absent());
+        self.set(Field::Sport, Field::Sport.absent());
+        self.set(Field::TcpFlags, Field::TcpFlags.absent());
+        self.set(Field::IcmpType, Field::IcmpType.absent());
+        self.set(Field::IcmpCode, Field::IcmpCode.absent());
+        self.set(Field::Vlan, Field::Vlan.absent());
         self.set(Field::Frag, FRAG_NONE);
         self.key.sport = 0;
         self.key.dport = 0;
