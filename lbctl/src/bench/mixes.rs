@@ -33,8 +33,8 @@ pub struct Start {
 
 /// How many rounds the mix of new flows has, each of them a call.
 const FRESH_ROUNDS: u32 = 32;
-/// Bits of the number of a varied packet that choose its source.
-const SOURCE_BITS: u32 = 17;
+/// Sources that begin flows, the same number each.
+const SOURCES: u32 = 4_096;
 
 impl Start {
     /// First packet of a flow that is not among the others.
@@ -50,7 +50,7 @@ impl Start {
 
     /// First packets of flows that no other round has; none after the last round.
     pub fn fresh(&self, round: u32) -> Vec<Vec<u8>> {
-        let first = if self.sources { 1 << SOURCE_BITS } else { PACKETS / 2 } + round * FRESH;
+        let first = if self.sources { PACKETS } else { PACKETS / 2 } + round * FRESH;
         let last = if self.sources { u32::MAX } else { PACKETS - 1_024 };
         if round >= FRESH_ROUNDS || first + FRESH > last {
             return Vec::new();
@@ -59,7 +59,10 @@ impl Start {
     }
 
     fn vary(&self, n: u32) -> PacketSpec {
-        if self.sources { other_source(&self.first, n) } else { other_port(&self.first, n) }
+        match self.sources {
+            true => with_port(&other_source(&self.first, n % SOURCES), (4_000 + n / SOURCES) as u16),
+            false => with_port(&self.first, (1_024 + n % (PACKETS - 1_024)) as u16),
+        }
     }
 }
 
@@ -174,22 +177,17 @@ fn sources_alike(spec: &PacketSpec, run: &dyn Fn(&PacketSpec) -> Run) -> bool {
     (0..16).all(|n| path(&other_source(spec, n * 8_191)) == first)
 }
 
-/// The packet number `n` of 2^17 sources in 198.18.0.0/15 (RFC 2544) or 2001:db8:c612::/48, and then of other ports.
+/// From source `n` below 2^17 of 198.18.0.0/15 (RFC 2544) or 2001:db8:c612::/48.
 fn other_source(spec: &PacketSpec, n: u32) -> PacketSpec {
-    let source = n & ((1 << SOURCE_BITS) - 1);
     let src = match spec.src {
-        IpAddr::V4(_) => Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) | source).into(),
-        IpAddr::V6(_) => source6(source).into(),
+        IpAddr::V4(_) => Ipv4Addr::from(u32::from(Ipv4Addr::new(198, 18, 0, 0)) | n).into(),
+        IpAddr::V6(_) => source6(n).into(),
     };
-    with_port(&PacketSpec { src, ..spec.clone() }, 4_000 + (n >> SOURCE_BITS) as u16)
+    PacketSpec { src, ..spec.clone() }
 }
 
 fn source6(n: u32) -> Ipv6Addr {
     Ipv6Addr::from(u128::from(Ipv6Addr::new(0x2001, 0xdb8, 0xc612, 0, 0, 0, 0, 0)) | u128::from(n))
-}
-
-fn other_port(spec: &PacketSpec, n: u32) -> PacketSpec {
-    with_port(spec, (1_024 + n % (PACKETS - 1_024)) as u16)
 }
 
 fn with_port(spec: &PacketSpec, port: u16) -> PacketSpec {

@@ -34,8 +34,8 @@ Examples:
   sudo lbctl bench
   sudo lbctl bench policy.lbp --rounds 500 --json
 
-Packets are run through the loaded program by the kernel (BPF_PROG_TEST_RUN) in a network namespace of its own; no
-device carries them. They are found in the policy: its expect blocks, vips and sets. The floor is the same program
+Packets are run through the loaded program by the kernel (BPF_PROG_TEST_RUN) in a network namespace of its own; \
+no device carries them. They are found in the policy: its expect blocks, vips and sets. The floor is the same program \
 made to pass each packet at once.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {

@@ -48,8 +48,8 @@ Examples:
   lbctl compile policy.lbp --format json
   lbctl compile policy.lbp --format bin -o policy.image
 
-The same policy gives the same id, whatever its comments, its lay-out and the names of its parts' files.
-With -o, id and sizes are shown on standard output.";
+The same policy gives the same id; comments and lay-out are no part of it. With -o, id and memory are shown on \
+standard output.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let Some((_, image)) = policy_file::load(&args.file, &[])?.compiled(console) else {
