@@ -75,7 +75,8 @@ fn each(image: &Image, field: Field, run: &mut dyn FnMut(u32, Range<'_>)) {
 fn each_small(image: &Image, field: Field, table: u32, run: &mut dyn FnMut(u32, Range<'_>)) {
     let classes = small_classes(&image.words, field, table).unwrap_or_default();
     let mut first = 0;
-    for runs in classes.chunk_by(|a, b| a == b) {
+    // Between two sets of flags there is no range to speak of.
+    for runs in classes.chunk_by(|a, b| a == b && field != Field::TcpFlags) {
         let last = first + runs.len() as u32 - 1;
         run(runs[0], &|image| values(image, field, first, last));
         first = last + 1;
