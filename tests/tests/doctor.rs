@@ -1,8 +1,10 @@
 //! The doctor on a balancer that is well, and on one with each thing that can be amiss.
 
+use std::os::unix::fs::PermissionsExt;
+
 use ebpf_runtime::lab::{Arms, ConstantProgram, Verdict};
 use lb_tests::balancer::{Balancer, plan};
-use lb_tests::cli::Ran;
+use lb_tests::cli::{Desk, Ran};
 use serde_json::Value;
 
 const POLICY: &str = "\
@@ -115,4 +117,23 @@ fn source_ports_that_are_not_ours_alone_fail() {
     finds(&balancer, &args, "source ports", "fail", "ss -lnp 'sport = 10080'");
     drop(listener);
     finds(&balancer, &args, "source ports", "ok", "");
+}
+
+#[test]
+fn a_hash_key_that_others_read_fails() {
+    let balancer = Balancer::new(&plan(Arms::Two));
+    let key = balancer.write("hash.key", "0123456789abcdef");
+    let args = ["--hash-key", key.to_str().unwrap()];
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).unwrap();
+    finds(&balancer, &args, "hash key", "fail", &format!("chmod 600 {}", key.display()));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    finds(&balancer, &args, "hash key", "ok", "");
+}
+
+#[test]
+fn without_root_the_doctor_still_looks() {
+    let ran = Desk::new(&[]).lbctl_as_nobody(&["doctor", "--device", "lo"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.out.contains("missing CAP_NET_ADMIN"), "{ran}");
+    assert!(ran.out.contains("mend: sudo lbctl doctor"), "{ran}");
 }

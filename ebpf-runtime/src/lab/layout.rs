@@ -86,8 +86,8 @@ fn host_prefix(address: IpAddr) -> u8 {
 impl Lab {
     /// Builds it. Needs root; on an error nothing is left.
     pub fn build(plan: &Plan) -> Result<Lab, Error> {
-        let pass = ConstantProgram::load(Verdict::Pass)?;
         let balancer = Namespace::with_own_run("balancer")?;
+        let pass = ConstantProgram::load(Verdict::Pass)?;
         prepare(&balancer)?;
         for path in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
             balancer.sysctl(path, "1")?;

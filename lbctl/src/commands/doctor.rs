@@ -24,6 +24,9 @@ pub struct Args {
     /// Also examine the source ports of this policy's pools.
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// File of the secret hash key [default: /var/lib/lbctl/hash.key].
+    #[arg(long, value_name = "FILE")]
+    pub hash_key: Option<PathBuf>,
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
@@ -49,7 +52,8 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         None => None,
         Some(path) => Some(checked(path)?),
     };
-    let scope = Scope { hash_key: Path::new(HASH_KEY_PATH), devices: &args.devices, policy: policy.as_ref() };
+    let hash_key = args.hash_key.as_deref().unwrap_or(Path::new(HASH_KEY_PATH));
+    let scope = Scope { hash_key, devices: &args.devices, policy: policy.as_ref() };
     let findings = args.place.within(|run_dir| doctor::examine(run_dir, &scope))?;
     if args.json {
         console.json(&Report { version: 1, findings: &findings })?;
