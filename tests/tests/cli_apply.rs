@@ -85,7 +85,12 @@ fn what_cannot_be_applied_leaves_what_runs() {
     let before = balancer.status();
     let good = balancer.write("good.lbp", PASS).display().to_string();
     let bad = balancer.write("bad.lbp", "lbp 1\npolicy p { default drop } = drp\n").display().to_string();
+    let mut lines = prefixes(100_000);
+    lines[69_999] = "10.0.300.1".to_owned();
+    balancer.write("blocked.txt", &lines.join("\n"));
+    let list = balancer.write("list.lbp", BLOCKING).display().to_string();
     for (file, device, code, says) in [
+        (&list, "arm0", 1, "blocked.txt:70000:1"),
         (&good, "nosuch0", 2, "no device is called \"nosuch0\""),
         (&good, "arm9", 2, "did you mean arm0?"),
         (&bad, "arm0", 1, "`drp` is neither a stage nor a tree"),
@@ -100,6 +105,26 @@ fn what_cannot_be_applied_leaves_what_runs() {
     let unknown = ran(&balancer, "apply", &[&good, "--device", "arm0", "--netns", "nosuchns"]);
     assert_eq!(unknown.code, Some(2), "{unknown}");
     assert!(unknown.err.contains("no network namespace is called \"nosuchns\""), "{unknown}");
+}
+
+const BLOCKING: &str = "lbp 1
+set blocked : net from \"blocked.txt\" max 1_000_000
+policy blocking { default drop } = match { src in blocked -> drop
+ else -> pass }
+";
+
+/// As many /25, none next to another.
+fn prefixes(count: u32) -> Vec<String> {
+    (0..count).map(|n| format!("{}.{}.{}.0/25", 1 + (n >> 16), n >> 8 & 255, n & 255)).collect()
+}
+
+#[test]
+fn a_million_prefixes_are_applied() {
+    let mut balancer = Balancer::new(&plan(Arms::One));
+    balancer.write("blocked.txt", &prefixes(1_000_000).join("\n"));
+    balancer.apply(BLOCKING);
+    let status = balancer.status();
+    assert_eq!((&status["policy"], &status["generation"]), (&"blocking".into(), &1.into()));
 }
 
 #[test]
