@@ -40,7 +40,7 @@ pub fn is_mapped(addr: &Addr) -> bool {
 #[inline(always)]
 pub fn masked(addr: Words, prefix: u32) -> Words {
     let mask = |bits: u32| if bits >= 64 { u64::MAX } else { !(u64::MAX >> bits) };
-    let low = if prefix > 64 { prefix - 64 } else { 0 };
+    let low = prefix.saturating_sub(64);
     [addr[0] & mask(prefix).to_be(), addr[1] & mask(low).to_be()]
 }
 

@@ -1,6 +1,6 @@
 //! Owns the writing of what the stages planned for a known flow into its table. Never the packet's bytes.
 
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_abi::{
     image::{FLAG_ACK, FLAG_RST, Field},
     maps::{DIR_ORIGINAL, FLOW_CLOSING, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED, Flow, FlowKey},
@@ -9,7 +9,7 @@ use lb_abi::{
 
 use crate::{
     atomic, clock, count, flow,
-    flow::{TABLE_NEW, TABLE_PROVEN, remove},
+    flow::{EXISTS, TABLE_NEW, TABLE_PROVEN, remove},
     frame::key,
     maps::{FLOWS_ANSWERED, FLOWS_PROVEN, TRACKERS},
     packet::Packet,
@@ -17,6 +17,9 @@ use crate::{
     plan::{FLOW_KNOWN, FLOW_NONE, LEAVES_NEW, NEXT, drop, dropped},
     start,
 };
+
+/// `E2BIG` of `include/uapi/asm-generic/errno-base.h`, as a hash map without room answers.
+const FULL: i32 = -7;
 
 /// Writes the plan. `Err` is the number of the reason for which the packet is dropped after all.
 #[inline(always)]
@@ -108,7 +111,8 @@ pub extern "C" fn settle(p: *mut Packet, own: *mut Flow, timeout: u32, half_open
     if p.proto == TCP && was == FLOW_REPLIED as u32 && state == FLOW_PROVEN as u32 {
         prove(p, own);
     } else if p.proto != TCP && was == FLOW_NEW as u32 && state == FLOW_REPLIED as u32 {
-        move_pair(p, own, own.tracker);
+        // Without room they stay where they are, answered as well.
+        let _ = move_pair(p, own, own.tracker);
     }
     NEXT
 }
@@ -120,44 +124,46 @@ fn prove(p: &mut Packet, own: &Flow) {
     let Some(tracker) = TRACKERS.get_ptr_mut(key(id)) else { return };
     // SAFETY: an aligned word of an array map.
     let proven = unsafe { atomic::fetch_add(&raw mut (*tracker).proven, 1) };
-    if proven < p.plan.tracker.max as u64 && move_pair(p, own, id as u16) {
+    let moved = if proven < p.plan.tracker.max as u64 { move_pair(p, own, id as u16) } else { Err(FULL) };
+    if moved.is_ok() {
         count::reason(Reason::Proven as u32);
         return;
     }
     // SAFETY: as above.
     unsafe { atomic::fetch_add(&raw mut (*tracker).proven, u64::MAX) };
-    count::reason(Reason::ProvenFull as u32);
+    if moved != Err(EXISTS) {
+        count::reason(Reason::ProvenFull as u32);
+    }
 }
 
-/// Moves `own` and its pair, which `Packet::entry` holds, from `FLOWS_NEW` to the table of settled flows; `false` if
-/// there is no room, and then they stay. The pair goes first and the old ones last: whoever looks meanwhile finds the
-/// flow in one table or the other.
+/// Moves `own` and its pair, which `Packet::entry` holds, from `FLOWS_NEW` to the table of settled flows. `Err` if there
+/// is no room, and then they stay, or `EXISTS` if another CPU is moving them at this moment. The pair goes first and
+/// the old ones last: whoever looks meanwhile finds the flow in one table or the other.
 #[inline(always)]
-fn move_pair(p: &mut Packet, own: &Flow, tracker: u16) -> bool {
+fn move_pair(p: &mut Packet, own: &Flow, tracker: u16) -> Result<(), i32> {
     let to = flow::settled(p);
     p.entry.tracker = tracker;
-    if !insert(to, &p.other, &p.entry) {
-        return false;
-    }
+    insert(to, &p.other, &p.entry, BPF_ANY)?;
     copy(&mut p.entry, own);
     p.entry.tracker = tracker;
-    if !insert(to, &p.key, &p.entry) {
-        remove(to, &p.other);
-        return false;
+    if let Err(error) = insert(to, &p.key, &p.entry, BPF_NOEXIST) {
+        if error != EXISTS {
+            remove(to, &p.other);
+        }
+        return Err(error);
     }
     remove(TABLE_NEW, &p.key);
     remove(TABLE_NEW, &p.other);
-    true
+    Ok(())
 }
 
 #[inline(always)]
-fn insert(table: u32, key: &FlowKey, flow: &Flow) -> bool {
-    let inserted = if table == TABLE_PROVEN {
-        FLOWS_PROVEN.insert(key, flow, BPF_ANY as u64)
+fn insert(table: u32, key: &FlowKey, flow: &Flow, flags: u32) -> Result<(), i32> {
+    if table == TABLE_PROVEN {
+        FLOWS_PROVEN.insert(key, flow, flags as u64)
     } else {
-        FLOWS_ANSWERED.insert(key, flow, BPF_ANY as u64)
-    };
-    inserted.is_ok()
+        FLOWS_ANSWERED.insert(key, flow, flags as u64)
+    }
 }
 
 /// Word by word: longer copies become loops over bytes.

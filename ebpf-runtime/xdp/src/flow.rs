@@ -22,6 +22,9 @@ pub const TABLE_NEW: u32 = 0;
 pub const TABLE_ANSWERED: u32 = 1;
 pub const TABLE_PROVEN: u32 = 2;
 
+/// `EEXIST` of `include/uapi/asm-generic/errno-base.h`, as map helpers return it.
+pub const EXISTS: i32 = -17;
+
 /// The entry under a key, live or not; null if there is none.
 #[inline(always)]
 pub fn entry(table: u32, key: &FlowKey) -> *mut Flow {

@@ -3,6 +3,7 @@
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
+#![expect(clippy::needless_borrows_for_generic_args, reason = "a key by value is copied to the stack first")]
 
 mod addr;
 mod atomic;

@@ -8,7 +8,7 @@ use lb_abi::{
 
 use crate::{
     addr, atomic, clock, flow,
-    flow::{TABLE_NEW, TABLE_PROVEN, remove},
+    flow::{EXISTS, TABLE_NEW, TABLE_PROVEN, remove},
     frame::key,
     maps::{FLOWS_NEW, TRACKERS},
     packet::{NO_HOP, Packet, set_fins, set_hop, set_proto},
@@ -16,9 +16,6 @@ use crate::{
     plan::{LEAVES_AS_IS, LEAVES_NEW, NEXT, drop},
     translate::backend,
 };
-
-/// `EEXIST` of `include/uapi/asm-generic/errno-base.h`, as map helpers return it.
-const EXISTS: i32 = -17;
 
 /// Writes both entries of the planned flow.
 #[unsafe(no_mangle)]
