@@ -47,9 +47,9 @@ pub enum Error {
     Schema { found: u32, ours: u32 },
     #[error("the kernel's verifier refused the program: {0}")]
     Verifier(String),
-    #[error("{what}: {cause}")]
+    #[error("{what}: {cause}{}", needs_root(.cause))]
     Kernel { what: String, cause: io::Error },
-    #[error("{path}: {cause}")]
+    #[error("{path}: {cause}{}", needs_root(.cause))]
     File { path: PathBuf, cause: io::Error },
     #[error(
         "{path} does not tell what is in place ({cause}): apply with fresh state to replace it, which forgets flows and counters, or detach"
@@ -80,10 +80,32 @@ impl Error {
     }
 }
 
+fn needs_root(cause: &io::Error) -> &'static str {
+    if cause.kind() == io::ErrorKind::PermissionDenied {
+        "; this needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)"
+    } else {
+        ""
+    }
+}
+
 fn did_you_mean(near: &[String]) -> String {
     match near {
         [] => String::new(),
         [one] => format!("; did you mean {one}?"),
         many => format!("; did you mean one of {}?", many.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_want_of_rights_says_so() {
+        let denied = || io::Error::from_raw_os_error(libc::EPERM);
+        let told = "make map X: Operation not permitted (os error 1); this needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)";
+        assert_eq!(Error::kernel("make map X", denied()).to_string(), told);
+        let missing = io::Error::from_raw_os_error(libc::ENOENT);
+        assert_eq!(Error::file("/x", missing).to_string(), "/x: No such file or directory (os error 2)");
     }
 }
