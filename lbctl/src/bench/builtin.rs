@@ -41,3 +41,32 @@ fn network(seed: u64, n: u64) -> [u32; 3] {
     let random = draw(seed, n);
     [20 + (random >> 16) % 150, random >> 8 & 255, random & 255]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Short;
+
+    impl Loader for Short {
+        fn load(&self, name: &Path) -> Result<String, String> {
+            Lists.load(name).map(|list| list.lines().take(100).flat_map(|line| [line, "\n"]).collect())
+        }
+    }
+
+    #[test]
+    fn it_does_what_it_says_and_has_a_packet_for_every_mix() {
+        let checked = policy_lang::check(NAME, POLICY.to_owned(), &Short);
+        let policy = checked.policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics));
+        let report = compiler::expect::run(&policy, &checked.sources, None);
+        assert!(report.passed(), "{report:?}");
+        let found = super::super::mixes::find(&policy);
+        assert_eq!(found.missing.len(), 0);
+        assert!(found.flows.is_some_and(|start| start.many().len() == 65_536));
+    }
+
+    #[test]
+    fn the_block_list_has_a_million_lines() {
+        assert_eq!(blocked().lines().count(), 1_000_000);
+    }
+}

@@ -9,6 +9,7 @@ use lb_abi::hash::draw;
 use lb_abi::image::FLAG_SYN;
 use policy_lang::policy::{PacketSpec, Policy, ProtoSpec, Set, Step};
 
+use super::Missing;
 use super::measure::{FRESH, PACKETS};
 
 /// A mix that needs nothing before it.
@@ -21,7 +22,7 @@ pub struct Simple {
 pub struct Found {
     pub simple: Vec<Simple>,
     pub flows: Option<Start>,
-    pub missing: Vec<(&'static str, String)>,
+    pub missing: Vec<Missing>,
 }
 
 /// How flows through a pool begin.
@@ -73,12 +74,12 @@ pub fn find(policy: &Policy) -> Found {
     let candidates = candidates(policy);
     let first = |fits: &dyn Fn(&Run) -> bool| candidates.iter().find(|spec| fits(&run(spec)));
     let mut found = Found { simple: Vec::new(), flows: None, missing: Vec::new() };
-    let mut add = |name, budget, specs: Option<Vec<PacketSpec>>, why: &str| match specs {
+    let mut add = |name, budget, specs: Option<Vec<PacketSpec>>, why: &'static str| match specs {
         Some(specs) => {
             let frames = specs.iter().map(packet::build).collect();
             found.simple.push(Simple { name, budget, frames });
         }
-        None => found.missing.push((name, why.to_owned())),
+        None => found.missing.push(Missing { mix: name, why }),
     };
     // The shortest way, since this mix is what packets cost that are not ours.
     let passes = candidates.iter().filter_map(|spec| {
@@ -108,7 +109,8 @@ pub fn find(policy: &Policy) -> Found {
     match start {
         Some(spec) => found.flows = Some(Start { first: spec.clone(), sources: sources_alike(spec, &run) }),
         None => {
-            found.missing.push(("tracked and new flows", "no packet that was tried reaches a pool".into()))
+            let why = "no packet that was tried reaches a pool";
+            found.missing.push(Missing { mix: "tracked and new flows", why });
         }
     }
     found

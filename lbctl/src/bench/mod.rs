@@ -27,7 +27,13 @@ pub struct Report {
     pub verified_instructions: u32,
     pub rows: Vec<Row>,
     /// Mixes for which the policy has no packet, and why.
-    pub missing: Vec<(&'static str, String)>,
+    pub missing: Vec<Missing>,
+}
+
+#[derive(Serialize)]
+pub struct Missing {
+    pub mix: &'static str,
+    pub why: &'static str,
 }
 
 /// One mix.

@@ -89,8 +89,8 @@ fn table(report: &Report) -> String {
         ]);
     }
     let mut text = columns(&rows, &[1, 3, 4, 5, 7], "");
-    for (mix, why) in &report.missing {
-        text.push_str(&format!("not measured: {mix} ({why})\n"));
+    for missing in &report.missing {
+        text.push_str(&format!("not measured: {} ({})\n", missing.mix, missing.why));
     }
     text
 }
