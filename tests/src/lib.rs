@@ -10,6 +10,7 @@ pub mod damage;
 pub mod differential;
 pub mod frame;
 pub mod kernel;
+pub mod many_arms;
 pub mod oracle;
 pub mod policy_text;
 pub mod probes;

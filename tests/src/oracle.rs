@@ -124,10 +124,11 @@ impl<'p> Play<'p> {
 
     fn tally(&mut self, run: &Run, bytes: u64) {
         for step in &run.path {
-            let line = step.span.map_or(0, |span| self.accepted.sources.place(span).line);
+            // Counts lines from the top of the text: nothing to ask for each guard that was looked at.
+            let line = || step.span.map_or(0, |span| self.accepted.sources.place(span).line);
             let key = match step.kind {
-                StepKind::Arm => (TallyKind::Arm, step.text.clone(), line),
-                StepKind::Else => (TallyKind::Arm, "else".to_owned(), line),
+                StepKind::Arm => (TallyKind::Arm, step.text.clone(), line()),
+                StepKind::Else => (TallyKind::Arm, "else".to_owned(), line()),
                 StepKind::Turn(turn) => (TallyKind::Way, format!("{}: {turn}", step.text), 0),
                 StepKind::Stage { exit: Some(exit) } => {
                     (TallyKind::Exit, format!("{} ({exit})", step.text), 0)

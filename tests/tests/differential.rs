@@ -8,11 +8,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lb_abi::bundle::{Image, TallyKind};
+use lb_abi::image::{
+    ENTRY_LEAF, ENTRY_OFFSET, ENTRY_PACKED16, ENTRY_TAG, Field, H_ENTRY, H_FIELD, H_SRC6, N_P1, ROW_OFFSET,
+    ROW_SPARSE,
+};
 use lb_abi::reason::REASONS;
 use lb_tests::accepted::{Accepted, random, written};
 use lb_tests::case::Case;
 use lb_tests::differential::{Divergence, Played, Seen, compare};
 use lb_tests::kernel::Network;
+use lb_tests::many_arms::ManyArms;
+use lb_tests::traffic::Step;
 use lb_tests::{oracle, shrink, walker};
 
 /// Packets of an ordinary run, and of one policy.
@@ -195,6 +201,51 @@ fn written_policies_mean_the_same_everywhere() {
                 &network,
             );
         }
+    }
+}
+
+/// Decisions too large for the random policies: sparse rows, and classes that take two bytes in the tables of addresses.
+/// A divergence is not made smaller: it shows on the frame it names, as nothing here has state.
+#[test]
+fn many_arms_mean_the_same_everywhere() {
+    let network = Network::new();
+    for (count, frames) in [(100, 2_000), (600, 6_000)] {
+        let mut many = ManyArms::new(count);
+        let mut case = Case::new(many.policy(), 0);
+        case.steps = (0..frames).map(|_| Step::Frame(many.frame())).collect();
+        let accepted = Accepted::new(&case.policy).unwrap_or_else(|why| panic!("{count} arms: {why}"));
+        let right = oracle::play(&case, &accepted);
+        judge(&case, &right, &accepted.image, &network).unwrap_or_else(|why| panic!("{count} arms: {why}"));
+
+        let met = right.tallies.keys().filter(|(kind, ..)| *kind == TallyKind::Arm).count();
+        let arms = accepted.image.tallies.iter().filter(|tally| tally.kind == TallyKind::Arm).count();
+        let sent = right.seen.iter().filter(|seen| **seen != Seen::Drop).count();
+        println!("{met} of {arms} arms met, {sent} of {frames} frames not dropped");
+        assert!(met * 10 > arms * 9 && sent * 4 > frames, "{met} arms met, {sent} frames not dropped");
+        let words = &accepted.image.words;
+        // Sources are the first field, more than 64 classes of them, and each leads to a row of destinations.
+        let sources = words[words[H_ENTRY] as usize + N_P1];
+        let rows = &words[(sources & ROW_OFFSET) as usize..][..64];
+        let forms = [
+            rows.iter().any(|row| row & ROW_SPARSE != 0),
+            row_of_wide_classes(words, words[H_FIELD + Field::Src as usize], 1 << 16),
+            row_of_wide_classes(words, words[H_SRC6], 1 << 16),
+        ];
+        assert_eq!(forms, [count == 600; 3], "{count} arms: sparse rows, and classes beyond 255");
+    }
+}
+
+/// Whether a row that classes of two bytes are packed in is found below an entry word.
+fn row_of_wide_classes(words: &[u32], entry: u32, slots: usize) -> bool {
+    if entry & ENTRY_LEAF != 0 {
+        return false;
+    }
+    match entry & ENTRY_TAG {
+        0 => {
+            let row = &words[(entry & ENTRY_OFFSET) as usize..][..slots];
+            row.iter().any(|&entry| row_of_wide_classes(words, entry, 256))
+        }
+        tag => tag == ENTRY_PACKED16,
     }
 }
 
