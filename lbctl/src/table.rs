@@ -59,6 +59,14 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
+/// A long guard, cut to `longest` characters and an ellipsis.
+pub fn short(label: &str, longest: usize) -> String {
+    match label.char_indices().nth(longest) {
+        Some((at, _)) => format!("{}…", label.get(..at).unwrap_or(label)),
+        None => label.to_owned(),
+    }
+}
+
 /// Lines of whole words, at most `width` characters each where words allow it.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];

@@ -12,7 +12,10 @@ use serde_json::json;
 use crate::args::PlaceArgs;
 use crate::console::{Console, Exit, Outcome};
 use crate::privileges;
-use crate::table::{bytes, columns, thousands};
+use crate::table::{bytes, columns, short, thousands};
+
+/// Characters of a guard on the page; `--json` has all of them, and the place tells where it stands.
+const LONGEST_LABEL: usize = 60;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -116,7 +119,7 @@ fn tallies(status: &Status, kinds: &[TallyKind]) -> Vec<Vec<String>> {
         vec![
             thousands(tally.packets),
             bytes(tally.bytes),
-            tally.label.clone(),
+            short(&tally.label, LONGEST_LABEL),
             tally.tree.clone(),
             format!("{}:{}", tally.file, tally.line),
         ]

@@ -7,7 +7,7 @@ use ebpf_runtime::lab::{Host, Lab};
 use super::attempt::Answer;
 use super::report::{Report, RoundReport, SceneReport, StepReport};
 use crate::console::{Console, Failure};
-use crate::table::{columns, thousands, wrapped};
+use crate::table::{columns, short, thousands, wrapped};
 
 const WIDTH: usize = 100;
 /// Where the way of a packet starts.
@@ -188,13 +188,5 @@ fn shown(answer: &Answer) -> String {
         Answer::Echo { micros } => format!("answered in {}", time(micros)),
         Answer::Server { name, sees, micros } => format!("{name} answers {sees} in {}", time(micros)),
         Answer::Other(what) => what.clone(),
-    }
-}
-
-/// A long guard, cut.
-fn short(label: &str, longest: usize) -> String {
-    match label.char_indices().nth(longest) {
-        Some((at, _)) => format!("{}…", label.get(..at).unwrap_or(label)),
-        None => label.to_owned(),
     }
 }
