@@ -81,9 +81,15 @@ fn pair_key(key: &FlowKey, flow: &Flow) -> FlowKey {
     }
 }
 
+/// The other direction. Nothing if it was evicted, and what now stands under its key is another flow's.
+fn pair(plane: &Plane, which: Which, key: &FlowKey, flow: &Flow) -> io::Result<Option<(FlowKey, Flow)>> {
+    let other = pair_key(key, flow);
+    let found = bpf::lookup::<FlowKey, Flow>(plane.maps.fd(which), &other)?;
+    Ok(found.filter(|pair| pair_key(&other, pair) == *key).map(|pair| (other, pair)))
+}
+
 fn pair_alive(plane: &Plane, which: Which, key: &FlowKey, flow: &Flow, now: u32) -> io::Result<bool> {
-    let pair = bpf::lookup::<FlowKey, Flow>(plane.maps.fd(which), &pair_key(key, flow))?;
-    Ok(pair.is_some_and(|pair| alive(&pair, now)))
+    Ok(pair(plane, which, key, flow)?.is_some_and(|(_, pair)| alive(&pair, now)))
 }
 
 /// A packet that found an entry alive a moment ago may be about to say so. Once all such packets are through, what is
@@ -99,20 +105,23 @@ fn bury(plane: &Plane, which: Which, dead: &mut Vec<FlowKey>) -> io::Result<u64>
     let mut deleted = 0;
     for key in dead.drain(..) {
         let Some(flow) = bpf::lookup::<FlowKey, Flow>(map, &key)? else { continue };
-        if alive(&flow, now) || pair_alive(plane, which, &key, &flow, now)? {
+        let pair = pair(plane, which, &key, &flow)?;
+        if alive(&flow, now) || pair.is_some_and(|(_, pair)| alive(&pair, now)) {
             continue;
         }
-        let pair = pair_key(&key, &flow);
         let taken = [
             take(plane, which, &key, now)?,
-            if pair == key { None } else { take(plane, which, &pair, now)? },
+            match pair {
+                Some((other, _)) if other != key => take(plane, which, &other, now)?,
+                _ => None,
+            },
         ];
         let gone = taken.iter().flatten();
         deleted += gone.clone().count() as u64;
         if which == Which::FlowsProven
-            && let Some(flow) =
-                gone.clone().find(|flow| flow.dir == DIR_ORIGINAL).or_else(|| gone.clone().next())
+            && let Some(flow) = gone.clone().find(|flow| flow.dir == DIR_ORIGINAL)
         {
+            // As in the data path, which may be deleting the same flow: who takes the original direction counts it.
             one_less(&trackers, flow.tracker);
         }
     }
@@ -235,6 +244,20 @@ mod tests {
         assert_eq!(there(&plane, Which::FlowsNew, fresh), 2);
         let state = bpf::lookup::<u32, TrackerState>(plane.maps.fd(Which::Trackers), &0).unwrap().unwrap();
         assert_eq!(state.proven, 1);
+    }
+
+    /// An entry that lost its pair, to whose key another flow has come, ages alone.
+    #[test]
+    fn a_half_whose_pair_is_another_flows_goes_and_leaves_that_one() {
+        let plane = plane();
+        let [key, back] = insert(&plane, Which::FlowsNew, 1, 2 * PROVEN_FOR, 1);
+        let map = plane.maps.fd(Which::FlowsNew);
+        let mut taken = bpf::lookup::<FlowKey, Flow>(map, &back).unwrap().unwrap();
+        taken.dport = 99;
+        bpf::update(map, &back, &taken, bpf::ANY).unwrap();
+        assert_eq!(pass(&plane, &|| false).unwrap(), Aged { seen: 2, deleted: 1 });
+        assert!(bpf::lookup::<FlowKey, Flow>(map, &key).unwrap().is_none());
+        assert_eq!(bpf::lookup::<FlowKey, Flow>(map, &back).unwrap().unwrap().dport, 99);
     }
 
     #[test]

@@ -171,19 +171,20 @@ impl Trial {
         Ok(())
     }
 
-    /// One frame that arrived on interface `ifindex` of this thread's network namespace (0: loopback).
+    /// One frame that arrived on interface `ifindex` of this thread's network namespace (0: loopback). Threads that run
+    /// frames at once must be pinned to a CPU each: a packet's state is its CPU's.
     ///
     /// # Errors
     /// `Kernel` for frames that the kernel never hands to a program: shorter than 14 bytes, or longer than one page
     /// less the headroom.
-    pub fn run(&mut self, frame: &[u8], ifindex: u32) -> Result<Ran, Error> {
+    pub fn run(&self, frame: &[u8], ifindex: u32) -> Result<Ran, Error> {
         let ran = self.test_run(frame, ifindex, 1)?;
         Ok(Ran { action: ran.code.into(), frame: ran.frame })
     }
 
     /// The frame `repeat` times over; mean nanoseconds of one, in whole ones as the kernel reports them. The kernel
     /// does not restore the frame between the runs: that is what `FEATURE_BENCH` is for.
-    pub fn run_repeat(&mut self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<u32, Error> {
+    pub fn run_repeat(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<u32, Error> {
         Ok(self.test_run(frame, ifindex, repeat)?.duration)
     }
 

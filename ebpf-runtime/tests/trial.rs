@@ -13,7 +13,7 @@ use lb_abi::reason::Reason;
 
 #[test]
 fn runs_and_counts_a_frame() {
-    let mut trial = Trial::load(&counting(&[1], END_PASS), FEATURE_TEST).unwrap();
+    let trial = Trial::load(&counting(&[1], END_PASS), FEATURE_TEST).unwrap();
     let ran = trial.run(&udp(), 0).unwrap();
     assert_eq!((ran.action, ran.frame), (Action::Pass, udp()));
     assert_eq!(trial.counters().unwrap(), [Count { packets: 1, bytes: 42 }]);
@@ -23,7 +23,7 @@ fn runs_and_counts_a_frame() {
 
 #[test]
 fn counts_a_reason_before_the_tree() {
-    let mut trial = Trial::load(&counting(&[1], END_PASS), 0).unwrap();
+    let trial = Trial::load(&counting(&[1], END_PASS), 0).unwrap();
     assert_eq!(trial.run(&udp()[..20], 0).unwrap().action, Action::Drop);
     assert_eq!(
         trial.reasons().unwrap()[Reason::IpLength as usize]

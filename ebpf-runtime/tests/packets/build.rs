@@ -113,8 +113,9 @@ impl Tree {
         at
     }
 
-    /// The descriptor of a pool with one backend of each family, and one source address of IPv4 with two ports.
-    pub fn pool(&mut self, v4: ([u8; 4], u16), v6: (Addr, u16), source: ([u8; 4], u16)) -> u32 {
+    /// The descriptor of a pool with one backend of each family, and one source address of IPv4 with its first
+    /// port and as many.
+    pub fn pool(&mut self, v4: ([u8; 4], u16), v6: (Addr, u16), source: ([u8; 4], u16), ports: u32) -> u32 {
         let mut words = [0; POOL_WORDS];
         words[P_PICK] = PICK_ROUND_ROBIN;
         for (slots, (addr, port)) in [(P_SLOTS4, (mapped(v4.0), v4.1)), (P_SLOTS6, v6)] {
@@ -136,7 +137,7 @@ impl Tree {
             .map(|four| u32::from_ne_bytes([four[0], four[1], four[2], four[3]]))
             .collect();
         (words[P_SOURCES4], words[P_SOURCES4_LEN]) = (self.words(&source_words), 1);
-        (words[P_PORT_FIRST], words[P_PORT_COUNT]) = (u32::from(source.1), 2);
+        (words[P_PORT_FIRST], words[P_PORT_COUNT]) = (u32::from(source.1), ports);
         self.image.pools.push(Pool { identity: 20, name: "pool".to_owned() });
         let at = self.words(&words);
         self.relocate(at + P_ID as u32, Dense::Pool);

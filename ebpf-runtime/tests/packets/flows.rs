@@ -11,26 +11,31 @@ use lb_abi::reason::Reason;
 
 use crate::build::{ACK, FIN, RST, SYN, Tree, checksums_are_right, ipv4, ipv6, tcp, udp};
 
-const CLIENT: [u8; 4] = [192, 0, 2, 1];
-const VIP: [u8; 4] = [203, 0, 113, 10];
-const BACKEND: [u8; 4] = [10, 0, 2, 11];
-const SOURCE: [u8; 4] = [10, 0, 0, 5];
+pub const CLIENT: [u8; 4] = [192, 0, 2, 1];
+pub const VIP: [u8; 4] = [203, 0, 113, 10];
+pub const BACKEND: [u8; 4] = [10, 0, 2, 11];
+pub const SOURCE: [u8; 4] = [10, 0, 0, 5];
 const CLIENT6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const VIP6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 const BACKEND6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 9, 9];
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 
 /// A balancer in a network where a default route leads everywhere.
-struct Balancer {
-    lab: Lab,
-    ifindex: u32,
-    trial: Trial,
+pub struct Balancer {
+    pub lab: Lab,
+    pub ifindex: u32,
+    pub trial: Trial,
 }
 
 impl Balancer {
     /// The way in tracks and translates; what belongs to a translated flow goes back first.
     fn new(max: u32) -> Balancer {
+        Balancer::with_ports(max, 2)
+    }
+
+    /// With as many source ports, from 10,000.
+    pub fn with_ports(max: u32, ports: u32) -> Balancer {
         let network =
             Plan { arms: Arms::Two, balancer: Vec::new(), clients: vec![Vec::new()], backends: Vec::new() };
         let lab = Lab::build(&network).expect("a lab: needs root");
@@ -47,7 +52,7 @@ impl Balancer {
         let mut tree = Tree::new();
         // 100, 30 and 5 s in ticks, about.
         let tracker = tree.tracker(95_000, 28_000, 4_700, max);
-        let pool = tree.pool((BACKEND, 8443), (BACKEND6, 0), (SOURCE, 10_000));
+        let pool = tree.pool((BACKEND, 8443), (BACKEND6, 0), (SOURCE, 10_000), ports);
         let (drop, forward) = (tree.end(END_DROP), tree.end(END_FORWARD));
         let translate = tree.node(OP_TRANSLATE, [forward, drop, drop], [pool, 0, 0]);
         let track = tree.node(OP_TRACK, [translate, drop, drop], [tracker, 0, 0]);
@@ -59,13 +64,13 @@ impl Balancer {
         Balancer { lab, ifindex, trial }
     }
 
-    fn run(&mut self, frame: &[u8]) -> Ran {
-        let (trial, ifindex) = (&mut self.trial, self.ifindex);
+    pub fn run(&self, frame: &[u8]) -> Ran {
+        let (trial, ifindex) = (&self.trial, self.ifindex);
         self.lab.balancer.run(|| trial.run(frame, ifindex)).expect("a namespace").expect("a run")
     }
 
     /// What a forwarded frame became; its checksums and MACs are right.
-    fn forwarded(&mut self, frame: &[u8]) -> Vec<u8> {
+    pub fn forwarded(&self, frame: &[u8]) -> Vec<u8> {
         let ran = self.run(frame);
         assert_eq!(ran.action, Action::Tx, "{:?}", self.reasons());
         checksums_are_right(&ran.frame);
@@ -73,21 +78,21 @@ impl Balancer {
         ran.frame
     }
 
-    fn dropped(&mut self, frame: &[u8]) {
+    pub fn dropped(&self, frame: &[u8]) {
         let ran = self.run(frame);
         assert_eq!((ran.action, ran.frame.as_slice()), (Action::Drop, frame));
     }
 
-    fn reasons(&self) -> Vec<(usize, u64)> {
+    pub fn reasons(&self) -> Vec<(usize, u64)> {
         let reasons = self.trial.reasons().expect("reasons");
         reasons.iter().copied().enumerate().filter(|(_, count)| *count != 0).collect()
     }
 
-    fn states(&self, table: FlowTable) -> Vec<u8> {
+    pub fn states(&self, table: FlowTable) -> Vec<u8> {
         self.trial.flows(table).expect("flows").iter().map(|(_, flow)| flow.state).collect()
     }
 
-    fn open(&mut self, sport: u16, reply_port: u16) {
+    fn open(&self, sport: u16, reply_port: u16) {
         self.forwarded(&inward(sport, SYN, 100, 0));
         self.forwarded(&outward(reply_port, SYN | ACK, 500, 101));
         self.forwarded(&inward(sport, ACK, 101, 501));
@@ -104,7 +109,7 @@ fn outward(dport: u16, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
 
 #[test]
 fn a_connection_is_translated_both_ways_and_proven() {
-    let mut balancer = Balancer::new(10);
+    let balancer = Balancer::new(10);
     let there = balancer.forwarded(&inward(4000, SYN, 100, 0));
     assert_eq!(there[26..34], [SOURCE, BACKEND].concat());
     assert_eq!(there[34..38], [10_000u16.to_be_bytes(), 8443u16.to_be_bytes()].concat());
@@ -123,7 +128,7 @@ fn a_connection_is_translated_both_ways_and_proven() {
 
 #[test]
 fn a_reset_closes_only_with_the_expected_sequence_number() {
-    let mut balancer = Balancer::new(10);
+    let balancer = Balancer::new(10);
     balancer.open(4000, 10_000);
     balancer.forwarded(&outward(10_000, ACK, 501, 150));
     balancer.forwarded(&inward(4000, RST, 149, 0));
@@ -138,7 +143,7 @@ fn a_reset_closes_only_with_the_expected_sequence_number() {
 
 #[test]
 fn fins_of_both_sides_close() {
-    let mut balancer = Balancer::new(10);
+    let balancer = Balancer::new(10);
     balancer.open(4000, 10_000);
     balancer.forwarded(&inward(4000, FIN | ACK, 101, 501));
     assert_eq!(balancer.states(FlowTable::Proven), [FLOW_PROVEN; 2]);
@@ -158,7 +163,7 @@ fn source_ports_end_and_come_back_with_time() {
 
 #[test]
 fn a_full_tracker_takes_no_new_flow_and_keeps_what_it_has() {
-    let mut balancer = Balancer::new(1);
+    let balancer = Balancer::new(1);
     balancer.open(4000, 10_000);
     balancer.dropped(&inward(4001, SYN, 100, 0));
     balancer.forwarded(&inward(4000, ACK, 101, 501));
@@ -166,7 +171,7 @@ fn a_full_tracker_takes_no_new_flow_and_keeps_what_it_has() {
 
 #[test]
 fn datagrams_are_answered_and_keep_what_the_checksum_says() {
-    let mut balancer = Balancer::new(10);
+    let balancer = Balancer::new(10);
     let mut query = ipv4(CLIENT, VIP, 17, &udp(4000, 443, b"odd"), 6);
     let there = balancer.forwarded(&query);
     assert_eq!(there[26..34], [SOURCE, BACKEND].concat());
@@ -179,7 +184,7 @@ fn datagrams_are_answered_and_keep_what_the_checksum_says() {
 
 #[test]
 fn over_ipv6_the_client_keeps_its_address() {
-    let mut balancer = Balancer::new(10);
+    let balancer = Balancer::new(10);
     let there = balancer.forwarded(&ipv6(CLIENT6, VIP6, 6, &tcp(4000, 443, SYN, 100, 0), 16));
     assert_eq!(there[22..54], [CLIENT6, BACKEND6].concat());
     assert_eq!((there[21], &there[54..58]), (63, &[0x0f, 0xa0, 0x01, 0xbb][..]));
@@ -189,7 +194,7 @@ fn over_ipv6_the_client_keeps_its_address() {
 
 #[test]
 fn what_must_not_be_forwarded_is_not() {
-    let mut balancer = Balancer::new(10);
+    let balancer = Balancer::new(10);
     let mut old = inward(4000, SYN, 1, 0);
     old[22] = 1;
     let mut fragment = inward(4000, SYN, 1, 0);

@@ -2,6 +2,8 @@
 //! Needs root.
 
 mod build;
+mod cpus;
+mod eviction;
 mod flows;
 mod refusals;
 mod stages;

@@ -30,7 +30,7 @@ fn limited(unit: u32, key: u32) -> Trial {
     trial
 }
 
-fn passed(trial: &mut Trial, frame: &[u8], times: usize) -> usize {
+fn passed(trial: &Trial, frame: &[u8], times: usize) -> usize {
     (0..times).filter(|_| trial.run(frame, 0).expect("a run").action == Action::Pass).count()
 }
 
@@ -38,34 +38,34 @@ fn passed(trial: &mut Trial, frame: &[u8], times: usize) -> usize {
 fn a_limit_lets_its_burst_through_and_then_its_rate() {
     let mut trial = limited(LIMIT_PACKETS, LIMIT_KEY_NONE);
     let frame = from([192, 0, 2, 1], ACK);
-    assert_eq!(passed(&mut trial, &frame, 20), 5);
+    assert_eq!(passed(&trial, &frame, 20), 5);
     trial.set_clock(SECOND + SECOND / 5);
-    assert_eq!(passed(&mut trial, &frame, 20), 2);
+    assert_eq!(passed(&trial, &frame, 20), 2);
     trial.set_clock(100 * SECOND);
-    assert_eq!(passed(&mut trial, &frame, 20), 5, "no more than a burst is saved up");
+    assert_eq!(passed(&trial, &frame, 20), 5, "no more than a burst is saved up");
 }
 
 #[test]
 fn each_key_has_a_bucket_of_its_own() {
-    let mut trial = limited(LIMIT_PACKETS, LIMIT_KEY_SRC);
-    assert_eq!(passed(&mut trial, &from([192, 0, 2, 1], ACK), 20), 5);
-    assert_eq!(passed(&mut trial, &from([192, 0, 2, 99], ACK), 20), 0, "the same /24");
-    assert_eq!(passed(&mut trial, &from([192, 0, 3, 1], ACK), 20), 5);
+    let trial = limited(LIMIT_PACKETS, LIMIT_KEY_SRC);
+    assert_eq!(passed(&trial, &from([192, 0, 2, 1], ACK), 20), 5);
+    assert_eq!(passed(&trial, &from([192, 0, 2, 99], ACK), 20), 0, "the same /24");
+    assert_eq!(passed(&trial, &from([192, 0, 3, 1], ACK), 20), 5);
     let over6 = |src| ipv6(src, B6, 6, &tcp(4000, 80, ACK, 1, 1), 16);
-    assert_eq!(passed(&mut trial, &over6(A6), 20), 5);
+    assert_eq!(passed(&trial, &over6(A6), 20), 5);
     let mut sibling = A6;
     sibling[15] = 9;
-    assert_eq!(passed(&mut trial, &over6(sibling), 20), 0, "the same /64");
+    assert_eq!(passed(&trial, &over6(sibling), 20), 0, "the same /64");
 }
 
 #[test]
 fn units_are_packets_bytes_or_openings() {
-    let mut trial = limited(LIMIT_SYNS, LIMIT_KEY_NONE);
-    assert_eq!(passed(&mut trial, &from([192, 0, 2, 1], ACK), 20), 20);
-    assert_eq!(passed(&mut trial, &from([192, 0, 2, 1], SYN | ACK), 20), 20);
-    assert_eq!(passed(&mut trial, &from([192, 0, 2, 1], SYN), 20), 5);
-    let mut trial = limited(LIMIT_BYTES, LIMIT_KEY_NONE);
-    assert_eq!(passed(&mut trial, &from([192, 0, 2, 1], ACK), 1), 0, "40 bytes, where 5 are the burst");
+    let trial = limited(LIMIT_SYNS, LIMIT_KEY_NONE);
+    assert_eq!(passed(&trial, &from([192, 0, 2, 1], ACK), 20), 20);
+    assert_eq!(passed(&trial, &from([192, 0, 2, 1], SYN | ACK), 20), 20);
+    assert_eq!(passed(&trial, &from([192, 0, 2, 1], SYN), 20), 5);
+    let trial = limited(LIMIT_BYTES, LIMIT_KEY_NONE);
+    assert_eq!(passed(&trial, &from([192, 0, 2, 1], ACK), 1), 0, "40 bytes, where 5 are the burst");
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn every_goes_round_and_counts_each_way() {
         tree.counted(end, "way");
     }
     let entry = tree.every(&ends);
-    let mut trial = Trial::load(&tree.finish(entry, 0), 0).expect("root");
+    let trial = Trial::load(&tree.finish(entry, 0), 0).expect("root");
     let frame = from([192, 0, 2, 1], ACK);
     let actions: Vec<Action> = (0..6).map(|_| trial.run(&frame, 0).expect("a run").action).collect();
     let round = [Action::Pass, Action::Drop, Action::Pass];
@@ -90,14 +90,14 @@ fn every_goes_round_and_counts_each_way() {
 fn an_image_with_a_fault_drops() {
     let mut tree = Tree::new();
     tree.node(OP_DECIDE, [0; 3], [0; 3]);
-    let mut trial = Trial::load(&tree.finish(0, 0), 0).expect("root");
+    let trial = Trial::load(&tree.finish(0, 0), 0).expect("root");
     assert_eq!(trial.run(&from([192, 0, 2, 1], ACK), 0).expect("a run").action, Action::Drop);
     assert_eq!(trial.reasons().expect("reasons")[Reason::BadImage as usize], 1);
     let mut tree = Tree::new();
     let circle = tree.every(&[0]);
     // Its only way leads back to it.
     tree.set(circle as usize - NODE_WORDS, circle);
-    let mut trial = Trial::load(&tree.finish(circle, 0), 0).expect("root");
+    let trial = Trial::load(&tree.finish(circle, 0), 0).expect("root");
     assert_eq!(trial.run(&from([192, 0, 2, 1], ACK), 0).expect("a run").action, Action::Drop);
     assert_eq!(trial.reasons().expect("reasons")[Reason::Steps as usize], 1);
 }
@@ -112,7 +112,7 @@ fn echoing() -> Trial {
 
 #[test]
 fn an_echo_request_is_answered() {
-    let mut trial = echoing();
+    let trial = echoing();
     let (a, b) = ([192, 0, 2, 1], [203, 0, 113, 10]);
     let mut request = ipv4(a, b, 1, &echo(8), 2);
     let ran = trial.run(&request, 0).expect("a run");
@@ -133,7 +133,7 @@ fn an_echo_request_is_answered() {
 
 #[test]
 fn nothing_else_is_answered() {
-    let mut trial = echoing();
+    let trial = echoing();
     let b = [203, 0, 113, 10];
     let refused = [
         (ipv4([192, 0, 2, 1], b, 1, &echo(0), 2), Reason::NotEcho),

@@ -36,14 +36,15 @@ pub fn entry(table: u32, key: &FlowKey) -> *mut Flow {
     found.unwrap_or(null_mut())
 }
 
+/// Whether it was there: of several CPUs that remove an entry one is told so.
 #[inline(always)]
-pub fn remove(table: u32, key: &FlowKey) {
-    // It is gone either way.
-    let _ = match table {
+pub fn remove(table: u32, key: &FlowKey) -> bool {
+    match table {
         TABLE_PROVEN => FLOWS_PROVEN.remove(key),
         TABLE_ANSWERED => FLOWS_ANSWERED.remove(key),
         _ => FLOWS_NEW.remove(key),
-    };
+    }
+    .is_ok()
 }
 
 /// The table that settled flows of the packet's protocol move to, asked before `FLOWS_NEW`.
@@ -96,8 +97,8 @@ fn is_live(p: &mut Packet, flow: *mut Flow, tick: u32) -> bool {
     tend(p, flow) != 0
 }
 
-/// Looks at the pair of an entry that is old, or may have lost it to eviction: 1 if either of the two is live.
-/// A pair that is gone from an LRU table is restored.
+/// Looks at the pair of an entry that is old, or may have lost it to eviction: 1 if either of the two is live, and no
+/// other flow has the pair's key. A pair that is gone from an LRU table is restored.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn tend(p: *mut Packet, flow: *mut Flow) -> u32 {
@@ -110,7 +111,8 @@ pub extern "C" fn tend(p: *mut Packet, flow: *mut Flow) -> u32 {
     let pair = entry(table, &p.other);
     // SAFETY: an entry of a flow table, or null.
     if let Some(pair) = unsafe { pair.as_ref() } {
-        return (young || (leads_to(pair, &p.key) && tick.wrapping_sub(pair.last) <= pair.timeout)) as u32;
+        // What was evicted left its key to others: a flow that lost it to one of them is over, or two would leave alike.
+        return (leads_to(pair, &p.key) && (young || tick.wrapping_sub(pair.last) <= pair.timeout)) as u32;
     }
     if young && table != TABLE_PROVEN {
         mirror(p, flow);

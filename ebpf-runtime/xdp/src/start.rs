@@ -81,16 +81,17 @@ pub extern "C" fn delete(p: *mut Packet, reply: u32) -> u32 {
     for table in [flow::settled(p), TABLE_NEW] {
         // SAFETY: an entry of a flow table, or null.
         let Some(entry) = (unsafe { flow::entry(table, key_of).as_ref() }) else { continue };
-        let tracker = entry.tracker as u32;
+        let (tracker, dir) = (entry.tracker as u32, entry.dir);
         flow::pair_key(&mut p.third, entry, p.proto);
         // SAFETY: as above.
         let paired =
             unsafe { flow::entry(table, &p.third).as_ref() }.is_some_and(|pair| flow::leads_to(pair, key_of));
-        remove(table, key_of);
-        if paired {
-            remove(table, &p.third);
-        }
+        let own = remove(table, key_of);
+        let other = paired && remove(table, &p.third);
+        // Several CPUs may be deleting the flow at once: it is counted by the one that removes its original direction.
+        let counts = if dir == DIR_ORIGINAL { own } else { other };
         if table == TABLE_PROVEN
+            && counts
             && let Some(tracker) = TRACKERS.get_ptr_mut(key(tracker))
         {
             // SAFETY: an aligned word of an array map; adding the greatest number takes 1.
