@@ -67,7 +67,7 @@ fn ipv6(spec: &PacketSpec) -> Vec<u8> {
         FRAG_FIRST => Some(1),
         _ => Some(LATER_OFFSET << 3),
     };
-    let segment = segment(spec, true, 65_535 - 8);
+    let segment = segment(spec, true, 65_535 - 40 - 8);
     let length = segment.len() as u16 + if fragment.is_some() { 8 } else { 0 };
     let mut packet = (6u32 << 28 | u32::from(spec.dscp & 63) << 22).to_be_bytes().to_vec();
     packet.extend(length.to_be_bytes());

@@ -122,7 +122,8 @@ fn ipv6(frame: &[u8], ip: usize, vlan: Option<u16>) -> Result<Fields, Reason> {
         return Err(Reason::IpVersion);
     }
     let total = 40 + usize::from(word(frame, ip + 4).ok_or(Reason::IpLength)?);
-    if total > there {
+    // `len` is 16 bits wide. Without a jumbogram's header option (RFC 2675) no packet is longer than that in earnest.
+    if total > there || total > 0xffff {
         return Err(Reason::IpLength);
     }
     let src = v6_addr(frame, ip + 8).ok_or(Reason::IpLength)?;

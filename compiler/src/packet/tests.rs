@@ -152,6 +152,16 @@ fn padding_behind_the_total_length_is_legal() {
 }
 
 #[test]
+fn a_length_beyond_16_bits_is_refused() {
+    for (payload, long) in [(0xffff - 40u16, false), (0xffff - 39, true), (0xffff, true)] {
+        let mut frame = build(&udp_spec(true));
+        frame.resize(14 + 40 + usize::from(payload), 0);
+        frame[18..20].copy_from_slice(&payload.to_be_bytes());
+        assert_eq!(parse(&frame).err(), long.then_some(Reason::IpLength), "{payload}");
+    }
+}
+
+#[test]
 fn ipv4_headers_that_contradict_themselves_are_refused() {
     let set = |at: usize, byte: u8| {
         let mut frame = build(&tcp_spec(false));
@@ -323,7 +333,7 @@ fn the_builder_survives_any_length_and_mixed_families() {
     assert_eq!(parse(&long).unwrap().len, 65_535);
     assert!(verify_checksums(&long));
     let long = build(&PacketSpec { payload: vec![1; 70_000], frag: FRAG_FIRST, ..tcp_spec(true) });
-    assert_eq!(parse(&long).unwrap().len, 40 + 65_535);
+    assert_eq!(parse(&long).unwrap().len, 65_535);
     let mixed = PacketSpec { src: "192.0.2.1".parse().unwrap(), ..tcp_spec(true) };
     assert_eq!(parse(&build(&mixed)), Err(Reason::MappedAddress));
 }
