@@ -71,13 +71,18 @@ impl Balancer {
     }
 
     pub fn try_apply(&mut self, policy: &str) -> Output {
+        self.apply_command(policy).output().expect("lbctl runs")
+    }
+
+    /// `lbctl apply` of a policy to every device, without an agent and with a hash key of its own.
+    pub fn apply_command(&self, policy: &str) -> Command {
         let path = self.write("policy.lbp", policy);
         let mut command = self.lbctl("apply");
         command.arg(path).arg("--no-agent").arg("--hash-key").arg(self.dir.path().join("hash.key"));
         for device in &self.devices {
             command.args(["--device", device]);
         }
-        command.output().expect("lbctl runs")
+        command
     }
 
     /// `lbctl VERB`, to be run inside the balancer's namespaces.

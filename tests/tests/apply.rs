@@ -2,6 +2,7 @@
 //! every process killed.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -162,13 +163,8 @@ fn kill_9_changes_nothing() {
     assert!(balancer.proven() >= 20);
     // And an apply that is killed on its way leaves the old policy or the new one.
     for wait in [1, 5, 20, 60, 120] {
-        let mut apply = balancer.lbctl("apply");
-        apply.arg(balancer.write("other.lbp", &policies()[3])).arg("--no-agent");
-        for device in &balancer.devices {
-            apply.args(["--device", device]);
-        }
-        let mut apply =
-            apply.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+        let mut apply = balancer.apply_command(&policies()[3]);
+        let mut apply = apply.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(wait));
         apply.kill().unwrap();
         apply.wait().unwrap();
