@@ -38,7 +38,7 @@ fn another_device_is_redirected_to() {
     let arrived = lab.balancer.index(&lab.clients[0].by).unwrap();
     lab.balancer
         .run(|| {
-            let mut trial = loaded(ROUTER);
+            let trial = loaded(ROUTER);
             for backend in &lab.backends {
                 for target in &backend.addresses {
                     let frame = to(&lab, *target, 0);
@@ -62,7 +62,7 @@ fn the_same_device_is_sent_back_to() {
     let arrived = lab.balancer.index(&lab.devices[0]).unwrap();
     lab.balancer
         .run(|| {
-            let mut trial = loaded(ROUTER);
+            let trial = loaded(ROUTER);
             for target in &lab.backends[1].addresses {
                 let ran = trial.run(&to(&lab, *target, 0), arrived).unwrap();
                 assert_eq!(ran.action, Action::Tx, "{target}");
@@ -85,7 +85,7 @@ fn where_there_is_no_way_the_reason_is_counted() {
     let arrived = lab.balancer.index(device).unwrap();
     lab.balancer
         .run(|| {
-            let mut trial = loaded(ROUTER);
+            let trial = loaded(ROUTER);
             let cases = [
                 ("203.0.114.1", 0, Reason::NoRoute),
                 ("2001:db8:77::1", 0, Reason::NoRoute),

@@ -56,10 +56,11 @@ impl Typing<'_> {
                 }
             },
             (["given", _, "in", _], [_, member, _, set]) => {
-                let set = self.names.expect(Kind::Set, set, self.report);
+                let id = self.names.expect(Kind::Set, set, self.report);
                 let addrs = self.member(member);
-                let (set, addrs) = set.zip(addrs)?;
-                Some(Step::GivenMember { set: SetId(set), addrs, span: step.span })
+                let (id, addrs) = id.zip(addrs)?;
+                self.only_adds(set, SetId(id), member, &addrs);
+                Some(Step::GivenMember { set: SetId(id), addrs, span: step.span })
             }
             ([first, ..], [word, ..]) => {
                 let known = ["packet", "given", "after"];
@@ -91,6 +92,28 @@ impl Typing<'_> {
 
     fn member(&mut self, word: &Word) -> Option<AddrSet> {
         self.addresses(std::slice::from_ref(word)).map(|(addrs, _)| addrs)
+    }
+
+    /// A new member is added wherever its set is united; it can't be where an `except` would take something away.
+    fn only_adds(&mut self, set: &Word, id: SetId, member: &Word, addrs: &AddrSet) {
+        let name = |id: SetId| self.sets.get(id.index()).map_or("", |set| set.name.as_str());
+        let found = self.exceptions.iter().find_map(|except| {
+            let whole = name(except.set);
+            if except.sets.contains(&id) {
+                Some(format!("`{whole}` is made by taking `{}` away", set.text))
+            } else if except.from.contains(&id)
+                && !addr::is_empty(&addr::intersection_of(&except.addrs, addrs))
+            {
+                Some(format!("`{whole}` takes in `{}`, but not this address", set.text))
+            } else {
+                None
+            }
+        });
+        if let Some(why) = found {
+            let message = format!("`{}` can't be added to `{}` for a test", member.text, set.text);
+            let finding = self.report.error("E0324", set.span, message);
+            finding.because(why).help("test with an address that is in the set, or name both sets in the guard: `src in A and src not in B`");
+        }
     }
 
     fn packet_step(&mut self, step: &Written, words: &[Word]) -> Option<Step> {

@@ -39,6 +39,7 @@ pub(crate) struct Typing<'a> {
     sets: Vec<Set>,
     /// For each set, itself and the sets it is united from.
     set_origins: Vec<Vec<SetId>>,
+    exceptions: Vec<set::Exception>,
     vips: Vec<Vip>,
     limits: Vec<Limit>,
     trackers: Vec<Tracker>,
@@ -60,6 +61,7 @@ pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Repo
         directories: loaded.directories.clone(),
         sets: Vec::new(),
         set_origins: Vec::new(),
+        exceptions: Vec::new(),
         vips: Vec::new(),
         limits: Vec::new(),
         trackers: Vec::new(),

@@ -15,6 +15,16 @@ use crate::value::{addr, quantity};
 /// Sets may be made of sets this deep.
 const DEPTH: usize = 64;
 
+/// What `except` takes away in a set.
+pub(super) struct Exception {
+    pub set: SetId,
+    /// The sets that it takes from: those written before it, with what they are united from.
+    pub from: Vec<SetId>,
+    pub addrs: AddrSet,
+    /// The sets among what it takes, with what they are united from.
+    pub sets: Vec<SetId>,
+}
+
 /// Which sets are typed, which are being typed, and which wait.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
@@ -75,7 +85,11 @@ impl Typing<'_> {
                             whole = union_of(&whole, &addrs);
                             origins.extend(sets);
                         }
-                        SetOp::Except => whole = except_of(&whole, &addrs),
+                        SetOp::Except => {
+                            whole = except_of(&whole, &addrs);
+                            let (set, from) = (SetId(index as u32), origins.clone());
+                            self.exceptions.push(Exception { set, from, addrs, sets });
+                        }
                     }
                 }
                 origins.sort_unstable();
