@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
-use crate::commands::{agent, apply, bench, check, compile, demo, detach, doctor, status, test};
+use crate::commands::{agent, apply, bench, check, compile, demo, detach, doctor, fmt, status, test};
 use crate::console::Failure;
 
 /// Firewall and layer-4 load balancer for Linux in one declarative file.
@@ -33,6 +33,7 @@ Exit codes: 0 well, 1 findings, 2 usage, files or system.";
 pub enum Verb {
     Check(check::Args),
     Test(test::Args),
+    Fmt(fmt::Args),
     Compile(compile::Args),
     Apply(apply::Args),
     Status(status::Args),

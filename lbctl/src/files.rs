@@ -1,9 +1,9 @@
-//! Owns reading: the policy named on the command line, and the texts that a policy names below its directory.
-//! Never what a text means.
+//! Owns files: the policy named on the command line, the texts that a policy names below its directory, and the
+//! whole replacement of a file. Never what a text means.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use policy_lang::source::Loader;
@@ -103,6 +103,42 @@ fn not_text(bytes: &[u8], at: usize) -> String {
     let column = String::from_utf8_lossy(&before[start..]).chars().count() + 1;
     let byte = rest.first().copied().unwrap_or_default();
     format!("is no text: byte 0x{byte:02x} in line {line}, column {column} is not UTF-8")
+}
+
+/// Writes a file so that a reader sees the old content or the whole new one. Mode bits and symbolic links stay.
+pub fn replace(path: &Path, content: &[u8]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::new(format!("{}: {}", path.display(), said(&error)));
+    let (target, mode) = match fs::canonicalize(path) {
+        Ok(target) => {
+            let mode = fs::metadata(&target).map_err(failed)?.permissions().mode();
+            (target, Some(mode & 0o7777))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_path_buf(), None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut partial = target.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = PathBuf::from(partial);
+    let written = write_new(&partial, content, mode).and_then(|()| fs::rename(&partial, &target));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&partial);
+        failed(error)
+    })
+}
+
+fn write_new(path: &Path, content: &[u8], mode: Option<u32>) -> io::Result<()> {
+    // No more open than the file it replaces, at no moment.
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(mode.map_or(0o666, |mode| mode & 0o777))
+        .open(path)?;
+    if let Some(mode) = mode {
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+    }
+    file.write_all(content)?;
+    file.sync_all()
 }
 
 fn too_large() -> String {

@@ -4,14 +4,14 @@
 use crate::source::Span;
 
 /// One word, or the inside of a string.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Word {
     pub text: String,
     pub span: Span,
     pub quoted: bool,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) enum Item {
     Include { path: Word },
     Const { name: Word, values: Vec<Word> },
@@ -24,14 +24,14 @@ pub(crate) enum Item {
     Assert { title: Word, claims: Vec<Claim>, span: Span },
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct PolicyItem {
     pub name: Word,
     pub block: Option<Block>,
     pub chain: Chain,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) enum SetBody {
     /// `= a union b except c`.
     Expression { first: Operand, rest: Vec<(SetOp, Operand)> },
@@ -46,25 +46,25 @@ pub(crate) enum SetOp {
 }
 
 /// A name, or words in braces.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Operand {
     pub words: Vec<Word>,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) enum SideRule {
     When(Guard),
     Word(Word),
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Block {
     pub settings: Vec<Setting>,
     pub span: Span,
 }
 
 /// `word value*, value* block?`.
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Setting {
     pub name: Word,
     pub groups: Vec<Vec<Word>>,
@@ -75,7 +75,7 @@ pub(crate) struct Setting {
     pub span: Span,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) enum Guard {
     Or(Vec<Guard>),
     And(Vec<Guard>),
@@ -85,7 +85,7 @@ pub(crate) enum Guard {
     Test(Test),
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Test {
     pub field: Word,
     pub op: Option<(Op, Span)>,
@@ -104,20 +104,20 @@ pub(crate) enum Op {
     Order,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Chain {
     pub links: Vec<Link>,
     pub span: Span,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) enum Link {
     Match { arms: Vec<Arm>, word: Span, span: Span },
     Every { words: Vec<Word>, ways: Vec<Way>, span: Span },
     Stage(Stage),
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Arm {
     /// None is `else`.
     pub guard: Option<Guard>,
@@ -127,13 +127,13 @@ pub(crate) struct Arm {
     pub chain: Option<Chain>,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Way {
     pub number: Word,
     pub chain: Chain,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Stage {
     pub verb: Word,
     pub words: Vec<Word>,
@@ -141,13 +141,13 @@ pub(crate) struct Stage {
     pub span: Span,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Exit {
     pub name: Word,
     pub chain: Chain,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Step {
     pub words: Vec<Word>,
     pub times: Option<Word>,
@@ -155,7 +155,7 @@ pub(crate) struct Step {
     pub span: Span,
 }
 
-#[derive(Debug)]
+#[derive(PartialEq, Debug)]
 pub(crate) struct Claim {
     pub quantifier: Word,
     pub guard: Guard,

@@ -4,6 +4,7 @@
 
 mod ast;
 pub mod diagnostic;
+pub mod format;
 mod list;
 mod load;
 mod names;

@@ -1,8 +1,7 @@
 //! Owns `lbctl compile`.
 
-use std::fs;
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ebpf_runtime::footprint::{self, MapSize};
@@ -69,7 +68,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let memory = memory(&maps);
     match (&args.output, format) {
         (Some(path), _) => {
-            write_file(path, &content)?;
+            files::replace(path, &content)?;
             let id = hex(&compiler::image::id(&image));
             write!(console, "policy {}\nid {id}\n\n{memory}", image.name)?;
         }
@@ -83,15 +82,6 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         (None, _) => console.write_all(&content)?,
     }
     Ok(Exit::Well)
-}
-
-/// A reader of the file sees the old one or the whole new one.
-fn write_file(path: &Path, content: &[u8]) -> Result<(), Failure> {
-    let failed = |error: std::io::Error| Failure::new(format!("{}: {}", path.display(), files::said(&error)));
-    let mut partial = path.as_os_str().to_owned();
-    partial.push(".partial");
-    fs::write(&partial, content).map_err(failed)?;
-    fs::rename(&partial, path).map_err(failed)
 }
 
 /// What the maps of the image take.

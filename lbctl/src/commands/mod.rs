@@ -8,6 +8,7 @@ pub mod compile;
 pub mod demo;
 pub mod detach;
 pub mod doctor;
+pub mod fmt;
 pub mod status;
 pub mod test;
 
@@ -18,6 +19,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
     match verb {
         Verb::Check(args) => check::run(args, console),
         Verb::Test(args) => test::run(args, console),
+        Verb::Fmt(args) => fmt::run(args, console),
         Verb::Compile(args) => compile::run(args, console),
         Verb::Apply(args) => apply::run(args, console),
         Verb::Status(args) => status::run(args, console),

@@ -2,7 +2,7 @@
 
 use pest::iterators::Pair;
 
-use super::{Reader, Rule, folded};
+use super::{Reader, Rule};
 use crate::ast::{Arm, Chain, Exit, Link, Stage, Way};
 
 impl Reader {
@@ -38,7 +38,7 @@ impl Reader {
     fn arm(self, pair: Pair<'_, Rule>) -> Option<Arm> {
         let mut inner = pair.into_inner();
         let head = inner.next()?;
-        let mut arm = Arm { guard: None, text: folded(&head), head: self.span(&head), chain: None };
+        let mut arm = Arm { guard: None, text: self.folded(&head), head: self.span(&head), chain: None };
         if head.as_rule() == Rule::guard {
             arm.guard = Some(self.guard(head)?);
         }

@@ -2,7 +2,7 @@
 
 use pest::iterators::Pair;
 
-use super::{Reader, Rule, folded};
+use super::{Reader, Rule};
 use crate::ast::{Guard, Op, Test};
 
 impl Reader {
@@ -42,7 +42,7 @@ impl Reader {
 
     fn test(self, pair: Pair<'_, Rule>) -> Option<Test> {
         let span = self.span(&pair);
-        let text = folded(&pair);
+        let text = self.folded(&pair);
         let mut inner = pair.into_inner();
         let field = self.word(&inner.next()?);
         let mut test = Test { field, op: None, values: Vec::new(), text, span };

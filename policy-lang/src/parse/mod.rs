@@ -21,7 +21,7 @@ struct Grammar;
 /// Reads one item; a text that fits no rule is reported and gives nothing.
 pub(crate) fn item(file: FileId, text: &str, piece: Piece, report: &mut Report) -> Option<Item> {
     let slice = text.get(piece.start..piece.end)?;
-    let reader = Reader { file, base: piece.start };
+    let reader = Reader { file, base: piece.start, placed: true };
     match Grammar::parse(Rule::item, slice) {
         Ok(mut pairs) => reader.item(pairs.next()?),
         Err(error) => {
@@ -31,15 +31,27 @@ pub(crate) fn item(file: FileId, text: &str, piece: Piece, report: &mut Report) 
     }
 }
 
+/// Reads one item without places and without the white space of its guards: equal for texts that say the same.
+pub(crate) fn tree(text: &str, piece: Piece) -> Option<Item> {
+    let slice = text.get(piece.start..piece.end).filter(|_| piece.sound)?;
+    let reader = Reader { file: FileId(0), base: 0, placed: false };
+    reader.item(Grammar::parse(Rule::item, slice).ok()?.next()?)
+}
+
 /// Turns pairs of the grammar into the tree. `None` cannot happen where the grammar's rules hold.
 #[derive(Clone, Copy)]
 struct Reader {
     file: FileId,
     base: usize,
+    /// Spans and texts are those of the source.
+    placed: bool,
 }
 
 impl Reader {
     fn span(self, pair: &Pair<'_, Rule>) -> Span {
+        if !self.placed {
+            return Span::default();
+        }
         let place = pair.as_span();
         let end = place.start() + trimmed(pair.as_str()).len();
         Span { file: self.file, start: (self.base + place.start()) as u32, end: (self.base + end) as u32 }
@@ -53,6 +65,17 @@ impl Reader {
         Word { text: text.to_owned(), span: self.span(pair), quoted }
     }
 
+    /// The pair's text with every run of white space and every comment folded into one blank.
+    fn folded(self, pair: &Pair<'_, Rule>) -> String {
+        let mut words: Vec<&str> = Vec::new();
+        for line in pair.as_str().lines() {
+            // No guard holds a string with `#` in it but for certificate names, and those keep theirs.
+            let code = if line.contains('"') { line } else { line.split('#').next().unwrap_or("") };
+            words.extend(code.split_ascii_whitespace());
+        }
+        words.join(if self.placed { " " } else { "" })
+    }
+
     fn words<'i>(self, pairs: impl IntoIterator<Item = Pair<'i, Rule>>) -> Vec<Word> {
         pairs
             .into_iter()
@@ -60,17 +83,6 @@ impl Reader {
             .map(|pair| self.word(&pair))
             .collect()
     }
-}
-
-/// The pair's text with every run of white space and every comment folded into one blank.
-fn folded(pair: &Pair<'_, Rule>) -> String {
-    let mut words: Vec<&str> = Vec::new();
-    for line in pair.as_str().lines() {
-        // No guard holds a string with `#` in it but for certificate names, and those keep theirs.
-        let code = if line.contains('"') { line } else { line.split('#').next().unwrap_or("") };
-        words.extend(code.split_ascii_whitespace());
-    }
-    words.join(" ")
 }
 
 /// A rule that ends in optional parts also takes the white space and comments in front of what did not follow.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Codes that no file of a sensible size earns, with the test that holds them.
 const ELSEWHERE: &[&str] = &["E0116"];
 
-fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
+pub fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_path_buf()];
     while let Some(directory) = open.pop() {

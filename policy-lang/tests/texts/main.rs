@@ -3,4 +3,5 @@
 mod any_input;
 mod bad;
 mod common;
+mod format;
 mod policies;

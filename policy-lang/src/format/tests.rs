@@ -1,0 +1,79 @@
+//! What the formatter makes of texts by hand; the corpora are in `tests/texts/format.rs`.
+
+use super::{Refused, format};
+
+fn of(text: &str) -> String {
+    let formatted = format("t.lbp", text).expect("it parses");
+    assert_eq!(format("t.lbp", &formatted).expect("it parses"), formatted, "twice is once");
+    formatted
+}
+
+fn pool(settings: &str) -> String {
+    format!("lbp 1\npool p {{ {settings} }}\n")
+}
+
+#[test]
+fn blanks_and_indentation() {
+    let text = "\u{feff}  lbp   1\r\n\n\n\n\npolicy   p{default drop;}=\nmatch{\n\nsrc in{10.0.0.0/8,::1}and(proto==tcp)->count n->drop;\n   # why\n\n\n  else->pass\n\n }";
+    assert_eq!(
+        of(text),
+        "lbp 1\n\npolicy p { default drop } =\n  match {\n    src in { 10.0.0.0/8, ::1 } and (proto == tcp) -> count n -> drop\n    # why\n\n    else -> pass\n  }\n"
+    );
+}
+
+#[test]
+fn arrows_of_arms_that_follow_each_other_are_level() {
+    let text = "lbp 1\ntree t = match {\nto web -> a\n# about dns\nto dns and proto == udp -> b # here\nelse -> c  # there\n}\n";
+    assert_eq!(
+        of(text),
+        "lbp 1\ntree t = match {\n  to web                  -> a\n  # about dns\n  to dns and proto == udp -> b  # here\n  else                    -> c  # there\n}\n"
+    );
+}
+
+#[test]
+fn an_arm_of_several_lines_stands_alone() {
+    let text = "lbp 1\ntree t =\n match {\n  a -> x\n  src in bad\n or src in worse\n -> limit l (exceed -> drop)\n -> pass\n  longer -> every 2 {\n 1 -> x\n 10 -> y\n }\n  else -> z\n }\n";
+    assert_eq!(
+        of(text),
+        "lbp 1\ntree t =\n  match {\n    a -> x\n    src in bad\n      or src in worse\n      -> limit l (exceed -> drop)\n      -> pass\n    longer -> every 2 {\n      1  -> x\n      10 -> y\n    }\n    else -> z\n  }\n"
+    );
+}
+
+#[test]
+fn declarations_that_follow_each_other_are_level() {
+    let text = "lbp 1\nlimit a { rate 5 pkt/s;  burst 5 }\nlimit bbb { rate 500 pkt/s; burst 5 }\ntrack cc { max 5 }\nset s:net from \"a\"   max 5\nset ttt : net from \"bbb\" max 500\nconst a = 1\nconst bb = 2\n";
+    assert_eq!(
+        of(text),
+        "lbp 1\nlimit a   { rate 5 pkt/s;   burst 5 }\nlimit bbb { rate 500 pkt/s; burst 5 }\ntrack cc  { max 5 }\nset s   : net from \"a\"   max 5\nset ttt : net from \"bbb\" max 500\nconst a  = 1\nconst bb = 2\n"
+    );
+}
+
+#[test]
+fn steps_are_columns_where_the_author_padded_one() {
+    let plain = "lbp 1\nexpect \"e\" {\n packet icmp echo-request src a dst lb => drop\n packet tcp syn src aaaa:1 dst lb:80 => pass\n}\n";
+    assert_eq!(
+        of(plain),
+        "lbp 1\nexpect \"e\" {\n  packet icmp echo-request src a dst lb => drop\n  packet tcp syn src aaaa:1 dst lb:80   => pass\n}\n"
+    );
+    let padded = plain.replace("tcp syn src", "tcp syn  src");
+    assert_eq!(
+        of(&padded),
+        "lbp 1\nexpect \"e\" {\n  packet icmp echo-request src a      dst lb    => drop\n  packet tcp  syn          src aaaa:1 dst lb:80 => pass\n}\n"
+    );
+}
+
+#[test]
+fn settings_that_are_too_wide_get_a_line_each() {
+    let backends: Vec<String> = (0..5).map(|n| format!("backend number{n} 10.0.0.{n}")).collect();
+    let opened = of(&pool(&backends.join("; ")));
+    assert_eq!(opened, format!("lbp 1\npool p {{\n  {}\n}}\n", backends.join("\n  ")));
+    assert_eq!(of(&pool("via nat; backend a 10.0.0.1")), pool("via nat; backend a 10.0.0.1"));
+}
+
+#[test]
+fn a_text_that_does_not_parse_is_told_and_left_alone() {
+    let Err(Refused::Unread { diagnostics, .. }) = format("t.lbp", "lbp 1\ntree t = match {\n") else {
+        panic!("it is refused");
+    };
+    assert_eq!(diagnostics[0].code, "E0104");
+}
