@@ -4,6 +4,7 @@
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 use lb_abi::bundle::Image;
 
@@ -53,6 +54,15 @@ impl Instance {
     /// `Schema` and `Record`, unless `fresh_state`. The image: `Image`, `TooMany`, `Verifier`.
     pub fn apply(&mut self, image: &Image, options: &ApplyOptions) -> Result<Applied, Error> {
         change::apply(self, image, options)
+    }
+
+    /// Where an agent of instance `name` in the network namespace of this thread logs that has no terminal: one file for
+    /// each instance.
+    ///
+    /// # Errors
+    /// `InstanceName`.
+    pub fn agent_log(run_dir: &RunDir, name: &str) -> Result<PathBuf, Error> {
+        Paths::new(run_dir.path(), name).map(|paths| paths.agent_log())
     }
 
     /// Refuses devices on which another instance of this run directory runs.

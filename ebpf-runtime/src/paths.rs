@@ -52,6 +52,12 @@ impl Paths {
         self.directory.join(lock::AGENT)
     }
 
+    /// Of an agent in the background; beside the directory, which goes with the instance.
+    pub(crate) fn agent_log(&self) -> PathBuf {
+        let key = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        self.directory.with_file_name(format!("agent-{key}.log"))
+    }
+
     pub(crate) fn links(&self) -> PathBuf {
         self.pins.join("links")
     }

@@ -43,7 +43,7 @@ pub fn start(run_dir: &RunDir, instance: &str, place: &PlaceArgs) -> Result<Agen
     if let Some(pid) = agent().map_err(|error| Failure::new(error.to_string()))? {
         return Ok(Agent::Running { pid });
     }
-    let path = run_dir.path().join(format!("agent-{instance}.log"));
+    let path = Instance::agent_log(run_dir, instance).map_err(|error| Failure::new(error.to_string()))?;
     let mut log = open_log(&path)?;
     let from = log.seek(SeekFrom::End(0)).unwrap_or(0);
     let mut child = spawn(instance, place, &log)?;

@@ -200,6 +200,9 @@ fn apply_starts_an_agent_of_its_own_session_that_ends_with_the_instance() {
     let first = ran(&balancer, "apply", &[&[file.as_str()], &apply[..]].concat());
     let document: serde_json::Value = serde_json::from_str(&first.out).expect("JSON");
     assert_eq!(document["agent"]["state"], "started", "{first}");
+    // The lab's namespace is not that of process 1: instances of one name have a log each.
+    let log = document["agent"]["log"].as_str().expect("a path");
+    assert!(log.starts_with("/run/lbctl/agent-default@"), "{log}");
     let pid = document["agent"]["pid"].as_u64().expect("a process id");
     let _killed = Killed(pid as i32);
     assert_eq!(balancer.status()["agent"], pid);
