@@ -15,16 +15,19 @@ pub enum Error {
     Busy { instance: String, holder: String },
     #[error("an agent of instance {instance} already runs ({holder}); stop it with TERM first")]
     AgentBusy { instance: String, holder: String },
-    #[error("instance {0} has no policy in place: apply one first")]
+    #[error(
+        "instance {0} has no policy in place in this network namespace; `lbctl status` lists those that have"
+    )]
     NothingApplied(String),
-    #[error("no network namespace is called {name:?} ({cause}); `ip netns list` shows those there are")]
+    #[error("no network namespace is called {name:?}{}; `ip netns list` shows those there are", unless_missing(.cause))]
     UnknownNamespace { name: String, cause: io::Error },
     #[error("a policy is applied to devices: name at least one")]
     NoDevice,
     #[error("no device is called {name:?}{}", did_you_mean(.near))]
     UnknownDevice { name: String, near: Vec<String> },
     #[error(
-        "device {device} already runs an XDP program that is not ours (id {id}, {name}): detach it first (ip link set {device} xdp off)"
+        "device {device} already runs an XDP program that is not this run directory's (id {id}, {name}): {}",
+        removal(device, name)
     )]
     ForeignProgram { device: String, id: u32, name: String },
     #[error("device {device} belongs to instance {instance}: detach that one first")]
@@ -59,8 +62,12 @@ pub enum Error {
         "the hash key {path} is readable by others (mode {mode:o}): chmod 600 it, or delete it to have a new one made"
     )]
     KeyReadable { path: PathBuf, mode: u32 },
+    #[error("the hash key {path} is no regular file: name one, or a place where one can be made")]
+    KeyKind { path: PathBuf },
     #[error("the hash key {path} has {len} bytes instead of 16: delete it to have a new one made")]
     KeyLength { path: PathBuf, len: usize },
+    #[error("the run directory {path} cannot be made ({cause}): name another with --run-dir{}", needs_root(.cause))]
+    RunDir { path: PathBuf, cause: io::Error },
     #[error("pins cannot be kept: {0}")]
     Pins(String),
     #[error("the image is not one this version can load: {0}")]
@@ -85,6 +92,20 @@ fn needs_root(cause: &io::Error) -> &'static str {
         "; this needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)"
     } else {
         ""
+    }
+}
+
+/// That a name leads nowhere is what the sentence says already.
+fn unless_missing(cause: &io::Error) -> String {
+    if cause.kind() == io::ErrorKind::NotFound { String::new() } else { format!(" ({cause})") }
+}
+
+/// How to get rid of a program that we did not put there.
+fn removal(device: &str, name: &str) -> String {
+    if name == crate::program::NAME {
+        "another lbctl put it there: detach that one with its own --run-dir".to_owned()
+    } else {
+        format!("detach it first (ip link set {device} xdp off, or end what holds it)")
     }
 }
 

@@ -15,7 +15,7 @@ const LENGTH: usize = 16;
 /// The key in `path`, two little-endian words; made with mode 0600 if there is none.
 ///
 /// # Errors
-/// `KeyReadable` where group or others may read it, `KeyLength`, `File`.
+/// `KeyKind` for a directory and the like, `KeyReadable` where group or others may read it, `KeyLength`, `File`.
 pub(crate) fn read_or_make(path: &Path) -> Result<Key, Error> {
     match read(path) {
         Err(Error::File { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
@@ -30,7 +30,11 @@ fn read(path: &Path) -> Result<Key, Error> {
     let failed = |e| Error::file(path, e);
     // Never waits for the other end of a FIFO.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(Error::KeyKind { path: path.to_owned() });
+    }
+    let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(Error::KeyReadable { path: path.to_owned(), mode });
     }
@@ -77,6 +81,15 @@ mod tests {
         assert_ne!(key, [0; 2]);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
         assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    /// Nobody is told to take rights from a directory, or to delete a device.
+    #[test]
+    fn a_key_that_is_no_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for path in [directory.path(), Path::new("/dev/null")] {
+            assert!(matches!(read_or_make(path), Err(Error::KeyKind { .. })), "{path:?}");
+        }
     }
 
     #[test]

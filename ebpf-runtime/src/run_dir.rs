@@ -68,7 +68,8 @@ impl RunDir {
         let base = self.reach()?;
         let bpf = base.join(BPF);
         // Only its owner may look: pins are as good as the maps.
-        DirBuilder::new().recursive(true).mode(0o700).create(&bpf).map_err(|e| Error::file(&bpf, e))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&bpf);
+        made.map_err(|cause| Error::RunDir { path: self.path.clone(), cause })?;
         if is_bpffs(&bpf)? {
             return Ok(base);
         }

@@ -168,6 +168,41 @@ fn apply_tells_what_it_did() {
     assert!(twice.err.contains("has no policy in place"), "{twice}");
 }
 
+/// `lbctl VERB ARGS` in the balancer, with a run directory of this name below the test's own.
+fn ran_in(balancer: &Balancer, run_dir: &str, verb: &str, args: &[&str]) -> Ran {
+    let mut command = std::process::Command::new(lb_tests::balancer::lbctl_binary());
+    command.arg(verb).args(["--run-dir", run_dir]).args(args).stdin(std::process::Stdio::null());
+    balancer.lab.balancer.place(&mut command).expect("a place in the lab");
+    command.output().expect("lbctl runs").into()
+}
+
+#[test]
+fn what_stands_in_the_way_is_named() {
+    let balancer = Balancer::new(&plan(Arms::One));
+    let file = balancer.write("p.lbp", PASS).display().to_string();
+    let key = key(&balancer);
+    let apply = [file.as_str(), "--device", "arm0", "--hash-key"];
+    let with_key = |key: &'static str| ran(&balancer, "apply", &[&apply[..], &[key]].concat());
+    let good = [&apply[..], &[&key]].concat();
+    for (ran, says) in [
+        (ran(&balancer, "detach", &[]), "has no policy in place"),
+        (with_key("/tmp"), "the hash key /tmp is no regular file"),
+        (with_key("/dev/null"), "the hash key /dev/null is no regular file"),
+        (ran_in(&balancer, "/dev/null", "apply", &good), "the run directory /dev/null cannot be made"),
+    ] {
+        assert_eq!(ran.code, Some(2), "{ran}");
+        assert!(ran.err.contains(says) && ran.err.lines().count() == 1, "{ran}");
+    }
+    assert_eq!(ran(&balancer, "apply", &good).code, Some(0));
+    let other = ran_in(&balancer, "/run/other", "apply", &good);
+    assert_eq!(other.code, Some(2), "{other}");
+    assert!(other.err.contains("another lbctl put it there"), "{other}");
+    balancer.lab.balancer.delete("arm0").expect("a device less");
+    let detached = ran(&balancer, "detach", &[]);
+    assert_eq!(detached.code, Some(0), "{detached}");
+    assert_eq!(detached.out, "instance default: detached; its devices were gone already\n");
+}
+
 /// A process that must not outlive the test.
 struct Killed(i32);
 

@@ -32,6 +32,8 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let detached = args.instance.place.within(|run_dir| Instance::open(run_dir, name)?.detach())?;
     if args.json {
         console.json(&json!({ "version": 1, "instance": name, "devices": detached.devices }))?;
+    } else if detached.devices.is_empty() {
+        writeln!(console, "instance {name}: detached; its devices were gone already")?;
     } else {
         writeln!(console, "instance {name}: detached from {}", detached.devices.join(", "))?;
     }
