@@ -4,8 +4,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_abi::bundle::Image;
 use policy_lang::policy::*;
-use policy_lang::source::{FileId, Span};
+use policy_lang::source::{FileId, Sources, Span};
+use proptest::test_runner::TestCaseError;
+
+use crate::lower::compile;
 
 /// A list of choices, read one after the other; 0 for ever once it is used up, which always ends.
 pub struct Dice<'a> {
@@ -42,7 +46,19 @@ const PORTS: [u16; 5] = [22, 80, 443, 1000, 65_535];
 const PROTOS: [u8; 5] = [1, 6, 17, 58, 47];
 const BACKEND4: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 
-pub fn policy(dice: &mut Dice<'_>) -> Policy {
+/// A random policy and its image. Trees that lead to trees may take more steps than a packet has: no case of anything.
+pub fn compiled(choices: &[u32]) -> Result<(Policy, Image), TestCaseError> {
+    let policy = policy(&mut Dice::new(choices));
+    match compile(&policy, &Sources::default()) {
+        Ok(image) => Ok((policy, image)),
+        Err(refused) if refused.iter().all(|one| one.code == "E0902") => {
+            Err(TestCaseError::reject("more steps than a packet may take"))
+        }
+        Err(refused) => Err(TestCaseError::fail(format!("small policies fit: {refused:?}"))),
+    }
+}
+
+fn policy(dice: &mut Dice<'_>) -> Policy {
     let mut trees: Vec<Tree> = Vec::new();
     for tree in 0..dice.below(3) {
         let chain = chain(dice, 2, trees.len(), 2);

@@ -1,18 +1,16 @@
 use lb_abi::bundle::Image;
 use lb_abi::image::{H_ENTRY, H_LEN, MAX_STEPS, N_NEXT, N_OP, N_P0, N_P1, OP_DECIDE};
 use lb_abi::reason::Reason;
-use policy_lang::source::Sources;
 use proptest::prelude::*;
 
 use super::{Corrupt, Place, from_bytes, id, to_bytes, to_text, validate};
 use crate::eval::State;
-use crate::lower::compile;
 use crate::packet::build;
-use crate::random::{Dice, packet, policy};
+use crate::random::{Dice, compiled, packet};
 use crate::tables;
 
 fn image(choices: &[u32]) -> Image {
-    compile(&policy(&mut Dice::new(choices)), &Sources::default()).expect("small policies fit")
+    compiled(choices).expect("a small policy").1
 }
 
 fn choices() -> impl Strategy<Value = Vec<u32>> {
@@ -24,7 +22,7 @@ proptest! {
 
     #[test]
     fn compiled_images_are_sound_and_come_back_from_their_bytes(choices in choices()) {
-        let image = image(&choices);
+        let (_, image) = compiled(&choices)?;
         prop_assert_eq!(validate(&image), Ok(()));
         let bytes = to_bytes(&image);
         prop_assert_eq!(from_bytes(&bytes), Ok(image.clone()));
@@ -33,7 +31,7 @@ proptest! {
 
     #[test]
     fn damaged_bytes_are_refused(choices in choices(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
-        let image = image(&choices);
+        let (_, image) = compiled(&choices)?;
         let mut bytes = to_bytes(&image);
         let at = at.index(bytes.len());
         bytes[at] ^= 1_u8 << bit;
@@ -51,7 +49,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4, any::<u32>()), 1..3),
         packets in prop::collection::vec(any::<u32>(), 12 * 10),
     ) {
-        let mut image = image(&choices);
+        let (_, mut image) = compiled(&choices)?;
         for (at, how, value) in damage {
             let other = image.words[value as usize % image.words.len()];
             let at = at.index(image.words.len().min(1_000));

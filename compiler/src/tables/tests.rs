@@ -4,16 +4,13 @@ use proptest::prelude::*;
 
 use super::run;
 use crate::eval::{Evaluator, State};
-use crate::lower::compile;
 use crate::packet::build;
-use crate::random::{Dice, packet, policy};
-use policy_lang::source::Sources;
+use crate::random::{Dice, compiled, packet};
 
 const KEY: lb_abi::hash::Key = [7, 11];
 
 fn agree(choices: &[u32], packets: &[u32], seed: u64) -> Result<(), TestCaseError> {
-    let policy = policy(&mut Dice::new(choices));
-    let image = compile(&policy, &Sources::default()).expect("small policies fit");
+    let (policy, image) = compiled(choices)?;
     let evaluator = Evaluator::new(&policy);
     let (mut by_tree, mut by_tables) = (State::new(KEY), State::new(KEY));
     by_tree.seed = seed;
