@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use compiler::eval::{Evaluator, Run, State, StepKind, Verdict};
+use compiler::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
 use lb_abi::bundle::TallyKind;
 use lb_abi::reason::REASON_COUNT;
+use policy_lang::source::Span;
 
 use crate::accepted::Accepted;
 use crate::case::Case;
@@ -21,6 +22,8 @@ struct Play<'p> {
     seen: Vec<Seen>,
     reasons: [u64; REASON_COUNT],
     tallies: Tallies,
+    /// Of the arms taken so far.
+    lines: BTreeMap<Span, u32>,
 }
 
 /// A case of `packets` frames of random traffic against the policy, and what the evaluator makes of it.
@@ -100,6 +103,7 @@ impl<'p> Play<'p> {
             seen: Vec::new(),
             reasons: [0; REASON_COUNT],
             tallies: BTreeMap::new(),
+            lines: BTreeMap::new(),
         }
     }
 
@@ -124,11 +128,9 @@ impl<'p> Play<'p> {
 
     fn tally(&mut self, run: &Run, bytes: u64) {
         for step in &run.path {
-            // Counts lines from the top of the text: nothing to ask for each guard that was looked at.
-            let line = || step.span.map_or(0, |span| self.accepted.sources.place(span).line);
             let key = match step.kind {
-                StepKind::Arm => (TallyKind::Arm, step.text.clone(), line()),
-                StepKind::Else => (TallyKind::Arm, "else".to_owned(), line()),
+                StepKind::Arm => (TallyKind::Arm, step.text.clone(), self.line(step)),
+                StepKind::Else => (TallyKind::Arm, "else".to_owned(), self.line(step)),
                 StepKind::Turn(turn) => (TallyKind::Way, format!("{}: {turn}", step.text), 0),
                 StepKind::Stage { exit: Some(exit) } => {
                     (TallyKind::Exit, format!("{} ({exit})", step.text), 0)
@@ -143,6 +145,12 @@ impl<'p> Play<'p> {
             count.packets += 1;
             count.bytes += bytes;
         }
+    }
+
+    /// The sources count lines from the top of the text, which is too slow to do for each packet.
+    fn line(&mut self, step: &PathStep) -> u32 {
+        let Some(span) = step.span else { return 0 };
+        *self.lines.entry(span).or_insert_with(|| self.accepted.sources.place(span).line)
     }
 
     fn finish(self) -> Played {
