@@ -5,19 +5,26 @@ use std::collections::{BTreeMap, HashMap};
 
 use lb_abi::bundle::TallyKind;
 use petgraph::graph::{DiGraph, NodeIndex};
-use petgraph::visit::{DfsPostOrder, EdgeRef};
+use petgraph::visit::EdgeRef;
 use policy_lang::policy::{
     Chain, End, Every, EveryMode, Exit, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail, TrackerId,
     TreeId,
 };
 use policy_lang::source::Span;
 
-/// The whole of what a packet can go through, without cycles. A tree is in it once, however often it is named.
+mod nesting;
+
+pub use nesting::{Nesting, Trees};
+
+/// The whole of what a packet can go through, without cycles. A tree is in it once, however often it is named, unless it
+/// is part of the one region that leads to it.
 pub struct Graph<'p> {
     pub graph: DiGraph<Node<'p>, Edge>,
     pub entry: Entry,
     /// In order of their places.
     pub tallies: Vec<TallyPlace>,
+    /// Which chains are further matches of the region they stand in.
+    pub nesting: Nesting<'p>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +37,7 @@ pub struct Node<'p> {
 
 #[derive(Clone, Copy, Debug)]
 pub enum NodeKind<'p> {
-    /// Guards alone: a match with those nested in it.
+    /// Guards alone: a match with those nested in it and those of trees that only it leads to.
     Region(&'p Match),
     Limit(LimitId),
     Track(TrackerId),
@@ -85,79 +92,27 @@ pub enum GraphError {
     Cycle(TreeId),
 }
 
-/// A chain that is nothing but counting and a further match belongs to the region it stands in.
-pub fn nested(chain: &Chain) -> Option<&Match> {
-    match &chain.tail {
-        Tail::Match(inner) if chain.stages.iter().all(is_count) => Some(inner),
-        _ => None,
-    }
-}
-
-fn is_count(stage: &Stage) -> bool {
-    matches!(stage.kind, StageKind::Count { .. })
-}
-
 /// The stage graph of a policy; trees that nothing leads to are left out.
-pub fn build(policy: &Policy) -> Result<Graph<'_>, GraphError> {
+pub fn build(policy: &Policy, trees: Trees) -> Result<Graph<'_>, GraphError> {
+    let order = nesting::trees_inside_out(policy)?;
     let mut builder = Builder {
         policy,
+        nesting: Nesting::new(policy, &order, trees),
         graph: DiGraph::new(),
         tallies: Vec::new(),
         named: HashMap::new(),
         ends: BTreeMap::new(),
         trees: HashMap::new(),
     };
-    for tree in trees_inside_out(policy)? {
+    for tree in order {
+        if builder.nesting.is_joined(tree) {
+            continue;
+        }
         let entry = builder.chain(&policy.trees[tree.index()].chain, Some(tree));
         builder.trees.insert(tree, entry);
     }
     let entry = builder.chain(&policy.root, None);
     Ok(builder.in_order_of_places(entry))
-}
-
-/// Every tree that the root leads to, after those it leads to itself.
-fn trees_inside_out(policy: &Policy) -> Result<Vec<TreeId>, GraphError> {
-    let mut graph = DiGraph::<Option<TreeId>, ()>::new();
-    let root = graph.add_node(None);
-    let trees: Vec<_> =
-        (0..policy.trees.len()).map(|index| graph.add_node(Some(TreeId(index as u32)))).collect();
-    let chains = std::iter::once((root, &policy.root))
-        .chain(trees.iter().zip(&policy.trees).map(|(&node, tree)| (node, &tree.chain)));
-    for (node, chain) in chains {
-        let mut named = Vec::new();
-        trees_named(chain, &mut named);
-        named.sort();
-        named.dedup();
-        for tree in named {
-            graph.add_edge(node, trees[tree.index()], ());
-        }
-    }
-    if let Err(cycle) = petgraph::algo::toposort(&graph, None) {
-        return Err(GraphError::Cycle(graph[cycle.node_id()].unwrap_or(TreeId(0))));
-    }
-    let mut order = Vec::new();
-    let mut visit = DfsPostOrder::new(&graph, root);
-    while let Some(node) = visit.next(&graph) {
-        order.extend(graph[node]);
-    }
-    Ok(order)
-}
-
-fn trees_named(chain: &Chain, found: &mut Vec<TreeId>) {
-    for stage in &chain.stages {
-        for exit in exits(&stage.kind) {
-            trees_named(&exit.chain, found);
-        }
-    }
-    match &chain.tail {
-        Tail::End(..) => {}
-        Tail::Tree(tree, _) => found.push(*tree),
-        Tail::Match(inner) => {
-            inner.arms.iter().for_each(|arm| trees_named(&arm.chain, found));
-            trees_named(&inner.otherwise, found);
-        }
-        Tail::Every(every) => every.ways.iter().for_each(|way| trees_named(way, found)),
-    }
 }
 
 fn exits(stage: &StageKind) -> Vec<&Exit> {
@@ -172,6 +127,7 @@ fn exits(stage: &StageKind) -> Vec<&Exit> {
 
 struct Builder<'p> {
     policy: &'p Policy,
+    nesting: Nesting<'p>,
     graph: DiGraph<Node<'p>, Edge>,
     tallies: Vec<TallyPlace>,
     named: HashMap<&'p str, usize>,
@@ -272,13 +228,9 @@ impl<'p> Builder<'p> {
         for (text, span, chain) in arms.chain([otherwise]) {
             let mut path = above.to_vec();
             path.push(self.tally(TallyKind::Arm, text.to_owned(), tree, span));
-            if let Some(inner) = nested(chain) {
-                for stage in &chain.stages {
-                    if let StageKind::Count { name } = &stage.kind {
-                        path.push(self.named(name, stage.span));
-                    }
-                }
-                self.leaves(node, inner, tree, &path, leaf);
+            if let Some(inner) = self.nesting.of(chain) {
+                path.extend(inner.counts.iter().map(|&(name, span)| self.named(name, span)));
+                self.leaves(node, inner.region, inner.tree.or(tree), &path, leaf);
             } else {
                 let entry = self.chain(chain, tree);
                 self.edge(node, Way::Leaf(*leaf), entry, path);
@@ -310,7 +262,7 @@ impl<'p> Builder<'p> {
 
     /// Chains are built from behind and trees from inside; readers want what is counted in the order of the text.
     fn in_order_of_places(self, mut entry: Entry) -> Graph<'p> {
-        let Builder { mut graph, tallies, .. } = self;
+        let Builder { mut graph, tallies, nesting, .. } = self;
         let mut order: Vec<usize> = (0..tallies.len()).collect();
         order.sort_by_key(|&index| (tallies[index].span, tallies[index].kind, &tallies[index].label));
         let mut position = vec![0; tallies.len()];
@@ -327,7 +279,7 @@ impl<'p> Builder<'p> {
             edge.tallies.iter_mut().for_each(|tally| *tally = position[*tally]);
         }
         entry.tallies.iter_mut().for_each(|tally| *tally = position[*tally]);
-        Graph { graph, entry, tallies: sorted }
+        Graph { graph, entry, tallies: sorted, nesting }
     }
 }
 

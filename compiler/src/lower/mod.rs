@@ -12,7 +12,7 @@ use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::{Before, Policy};
 use policy_lang::source::{Sources, Span};
 
-use crate::graph::{self, GraphError, NodeKind};
+use crate::graph::{self, GraphError, NodeKind, Trees};
 use formula::{Classes, Sets};
 use region::{Region, Regions};
 use words::{Full, Words};
@@ -43,11 +43,18 @@ pub use words::MAX_WORDS;
 /// What does not fit: too many classes, decision tables, steps or words, each at the place that asks for them; and
 /// ends that no table can express yet.
 pub fn compile(policy: &Policy, sources: &Sources) -> Result<Image, Vec<Diagnostic>> {
-    lower(policy, sources).map_err(|diagnostic| vec![*diagnostic])
+    lower(policy, sources, Trees::Joined)
+        // Joined, a tree's decisions are multiplied by those that lead to it. What fits apart is not refused for that.
+        .or_else(|refused| match refused.code {
+            refusals::DECISIONS if !policy.trees.is_empty() => lower(policy, sources, Trees::Apart),
+            _ => Err(refused),
+        })
+        .map_err(|diagnostic| vec![*diagnostic])
 }
 
-fn lower(policy: &Policy, sources: &Sources) -> Result<Image, Box<Diagnostic>> {
-    let graph = graph::build(policy).map_err(|GraphError::Cycle(tree)| refusals::cycle(policy, tree))?;
+fn lower(policy: &Policy, sources: &Sources, trees: Trees) -> Result<Image, Box<Diagnostic>> {
+    let graph =
+        graph::build(policy, trees).map_err(|GraphError::Cycle(tree)| refusals::cycle(policy, tree))?;
     let way = graph.longest_way();
     if way.len() > MAX_STEPS {
         return Err(refusals::steps(way.len(), graph.graph[way[MAX_STEPS]].span));
@@ -59,7 +66,7 @@ fn lower(policy: &Policy, sources: &Sources) -> Result<Image, Box<Diagnostic>> {
     let mut read = Vec::new();
     for node in graph.graph.node_indices() {
         if let NodeKind::Region(region) = graph.graph[node].kind {
-            read.push((node, Region::read(region, &mut sets)));
+            read.push((node, Region::read(region, &graph.nesting, &mut sets)));
         }
     }
     let classes =

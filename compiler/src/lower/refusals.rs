@@ -59,9 +59,12 @@ pub fn classes(field: Field, place: Span) -> Box<Diagnostic> {
     )
 }
 
+/// The code of `outgrown`.
+pub const DECISIONS: &str = "E0904";
+
 pub fn outgrown(first: Span, last: Span) -> Box<Diagnostic> {
     let mut diagnostic = refusal(
-        "E0904",
+        DECISIONS,
         "the decision table of these arms does not fit".to_owned(),
         (first, "from this arm"),
         &format!(

@@ -8,7 +8,7 @@ use policy_lang::source::Span;
 
 use super::diagram::{Diagrams, NOTHING, Ref, TRUE, TooLarge, leaf};
 use super::formula::{Classes, Formula, Sets, Shared};
-use crate::graph::nested;
+use crate::graph::Nesting;
 
 /// The arms among which a region's diagram outgrew its bounds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,25 +30,25 @@ enum Target {
 }
 
 impl Region {
-    pub fn read(region: &Match, sets: &mut Sets<'_>) -> Region {
-        read(region, sets, &mut 0)
+    pub fn read<'p>(region: &'p Match, nesting: &Nesting<'p>, sets: &mut Sets<'_>) -> Region {
+        read(region, nesting, sets, &mut 0)
     }
 }
 
 /// Leaves are numbered as `graph` numbers them.
-fn read(region: &Match, sets: &mut Sets<'_>, leaves: &mut u32) -> Region {
+fn read<'p>(region: &'p Match, nesting: &Nesting<'p>, sets: &mut Sets<'_>, leaves: &mut u32) -> Region {
     let mut arms = Vec::with_capacity(region.arms.len());
     for arm in &region.arms {
         let formula = sets.formula(&arm.guard);
-        arms.push((formula, arm.span, target(&arm.chain, sets, leaves)));
+        arms.push((formula, arm.span, target(&arm.chain, nesting, sets, leaves)));
     }
-    let otherwise = Box::new(target(&region.otherwise, sets, leaves));
+    let otherwise = Box::new(target(&region.otherwise, nesting, sets, leaves));
     Region { arms, otherwise, span: region.otherwise_span }
 }
 
-fn target(chain: &Chain, sets: &mut Sets<'_>, leaves: &mut u32) -> Target {
-    if let Some(inner) = nested(chain) {
-        return Target::Region(read(inner, sets, leaves));
+fn target<'p>(chain: &'p Chain, nesting: &Nesting<'p>, sets: &mut Sets<'_>, leaves: &mut u32) -> Target {
+    if let Some(inner) = nesting.of(chain) {
+        return Target::Region(read(inner.region, nesting, sets, leaves));
     }
     *leaves += 1;
     Target::Leaf(*leaves - 1)

@@ -131,6 +131,54 @@ fn a_long_block_list_is_one_class() {
     assert!(text.contains("more ranges") && text.len() < 3_000, "{text}");
 }
 
+/// A policy whose first arms lead to one tree, which is a match of `guards`.
+fn with_tree(arms: Vec<Guard>, guards: impl Iterator<Item = Guard>) -> Policy {
+    let inner = policy(guards).root;
+    let mut policy = policy(arms.into_iter());
+    let Tail::Match(region) = &mut policy.root.tail else { panic!("a match") };
+    for arm in &mut region.arms {
+        arm.chain.tail = Tail::Tree(TreeId(0), Span::default());
+    }
+    policy.trees.push(Tree { name: "inner".to_owned(), span: Span::default(), chain: inner });
+    policy
+}
+
+fn decides(policy: &Policy) -> usize {
+    let image = compile(policy, &Sources::default()).expect("fits");
+    assert_eq!(crate::image::validate(&image), Ok(()));
+    crate::image::to_text(&image).matches(" decide by ").count()
+}
+
+#[test]
+fn a_tree_that_one_arm_leads_to_joins_its_region() {
+    let once = with_tree(vec![port(22, false)], [port(23, true)].into_iter());
+    assert_eq!(decides(&once), 1);
+    let image = compile(&once, &Sources::default()).expect("fits");
+    let inner = image.tallies.iter().position(|tally| tally.tree == "inner" && tally.label == "arm 1");
+    let both = image.counters.iter().find(|counter| counter.tallies.contains(&(inner.unwrap() as u32)));
+    assert_eq!(both.map(|counter| counter.tallies.len()), Some(2), "the arm outside and the one inside");
+
+    let twice = with_tree(vec![port(22, false), port(24, false)], [addresses(SRC, vec![(1, 1)])].into_iter());
+    // One node for each arm that is counted on the way, and one region's rows.
+    assert_eq!(decides(&twice), 3);
+    let text = crate::image::to_text(&compile(&twice, &Sources::default()).expect("fits"));
+    assert_eq!(text.matches("\nregion ").count(), 2);
+}
+
+#[test]
+fn a_tree_that_fits_only_apart_stays_apart() {
+    let hosts = |field, salt| {
+        scattered(8_000, salt).into_iter().map(move |addr| addresses(field, vec![(addr, addr)]))
+    };
+    let mut policy = with_tree(Vec::new(), hosts(SRC, 1));
+    // Sources are looked at first: joined, each would need a row of all destinations.
+    policy.root = self::policy(hosts(DST, 2)).root;
+    let Tail::Match(region) = &mut policy.root.tail else { panic!("a match") };
+    region.otherwise.tail = Tail::Tree(TreeId(0), Span::default());
+    let image = compile(&policy, &Sources::default()).expect("fits apart");
+    assert!(image.counters.iter().all(|counter| counter.tallies.len() == 1), "`else` is counted on the way");
+}
+
 #[test]
 fn ends_to_come_are_refused() {
     for coming in [End::Reject, End::ReplyRst] {

@@ -61,6 +61,8 @@ proptest! {
 
     #[test]
     fn whole_built_packets_have_right_checksums(spec in any_spec()) {
+        // Under these numbers the random payload would stand for a header, and its checksum for nothing.
+        prop_assume!(!matches!(spec.proto, ProtoSpec::Other(1 | 6 | 17 | 58)));
         let frame = build(&spec);
         if parse(&frame).is_ok() {
             prop_assert!(verify_checksums(&frame));
