@@ -6,10 +6,10 @@ use lb_abi::maps::Addr;
 /// `Addr` in memory order.
 pub type Words = [u64; 2];
 
-/// IPv4 address (host order) in its mapped form.
+/// IPv4 address (memory order) in its mapped form.
 #[inline(always)]
 pub fn mapped(v4: u32) -> Words {
-    [0, (0xffff_0000_0000 | v4 as u64).to_be()]
+    [0, 0xffff_0000 | (v4 as u64) << 32]
 }
 
 #[inline(always)]

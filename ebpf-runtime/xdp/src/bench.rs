@@ -20,10 +20,20 @@ pub fn next_template(frame: &Frame, p: &mut Packet) {
     }
     p.template += 1;
     let (Some(template), Some(bytes)) = (template, frame.at::<TEMPLATE_BYTES>(0)) else { return };
-    // SAFETY: as above; `bytes` starts at 8.
-    let words = unsafe { (&raw const (*template).bytes).cast::<u64>() };
-    for n in 0..TEMPLATE_BYTES / 8 {
-        // SAFETY: below the end of `bytes`.
-        bytes.put64(8 * n, unsafe { *words.add(n) });
+    // SAFETY: as above.
+    let from = unsafe { (&raw const (*template).bytes).cast::<u8>() };
+    // In words that start 2 bytes in, as an IP header does: a load of two words just stored waits until both are in the
+    // cache, which no frame from a device makes it do, and the bench would take it for the program's own time.
+    // SAFETY: below the end of `bytes`, as all that follow.
+    bytes.put16(0, unsafe { from.cast::<u16>().read_unaligned() });
+    for n in 0..TEMPLATE_BYTES / 8 - 1 {
+        // SAFETY: as above.
+        bytes.put64(2 + 8 * n, unsafe { from.add(2 + 8 * n).cast::<u64>().read_unaligned() });
+    }
+    const LAST: usize = TEMPLATE_BYTES - 6;
+    // SAFETY: as above.
+    unsafe {
+        bytes.put32(LAST, from.add(LAST).cast::<u32>().read_unaligned());
+        bytes.put16(LAST + 4, from.add(LAST + 4).cast::<u16>().read_unaligned());
     }
 }

@@ -15,6 +15,9 @@ use crate::{
     packet::Packet,
 };
 
+/// Fields between `Proto` and `Flow`.
+const SELDOM: u64 = (Field::Flow.bit() - 1 & !(Field::TcpFlags.bit() - 1)) as u64;
+
 /// Walks a decision table: the next node for the fields in `mask`, from the row at `root`.
 #[inline(always)]
 pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32) -> u32 {
@@ -36,7 +39,12 @@ pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32) -> u32 {
             }
         )*};
     }
-    fields! { Dport Sport Proto TcpFlags IcmpType IcmpCode Len Ttl Dscp Vlan Frag Flow }
+    fields! { Dport Sport Proto }
+    // Few policies look at these: one question for all of them.
+    if mask & SELDOM != 0 {
+        fields! { TcpFlags IcmpType IcmpCode Len Ttl Dscp Vlan Frag }
+    }
+    fields! { Flow }
     row
 }
 

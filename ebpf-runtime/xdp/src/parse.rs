@@ -9,7 +9,7 @@ use lb_abi::{
 use crate::{
     addr,
     frame::Frame,
-    packet::{Packet, set_proto},
+    packet::{Packet, set_ports},
     parse6,
 };
 
@@ -89,7 +89,7 @@ fn ipv4(frame: &Frame, p: &mut Packet, l3: u32) -> Result<(), Reason> {
     };
     p.v6 = 0;
     p.proto = ip.u8(9);
-    set_proto(&mut p.key, p.proto);
+    set_ports(&mut p.key, 0, 0, p.proto);
     p.l4 = l3 + header;
     p.end = l3 + total;
     p.set(Field::Proto, p.proto);
@@ -97,8 +97,8 @@ fn ipv4(frame: &Frame, p: &mut Packet, l3: u32) -> Result<(), Reason> {
     p.set(Field::Ttl, ip.u8(8));
     p.set(Field::Dscp, ip.u8(1) >> 2);
     p.set(Field::Frag, frag);
-    addr::write(&mut p.key.src, addr::mapped(ip.u32(12)));
-    addr::write(&mut p.key.dst, addr::mapped(ip.u32(16)));
+    addr::write(&mut p.key.src, addr::mapped(ip.raw32(12)));
+    addr::write(&mut p.key.dst, addr::mapped(ip.raw32(16)));
     Ok(())
 }
 
@@ -132,7 +132,7 @@ fn layer4(frame: &Frame, p: &mut Packet) -> Result<(), Reason> {
             p.set(Field::TcpFlags, flags);
             p.seq = tcp.u32(4);
             p.ack = tcp.u32(8);
-            ports(p, tcp.u16(0), tcp.u16(2));
+            ports(p, tcp.u16(0), tcp.u16(2), TCP);
         }
         (v6, UDP) => {
             let Some(udp) = frame.at::<8>(l4) else { return Err(Reason::Layer4Header) };
@@ -143,7 +143,7 @@ fn layer4(frame: &Frame, p: &mut Packet) -> Result<(), Reason> {
             if v6 != 0 && udp.u16(6) == 0 {
                 return Err(Reason::Udp6Checksum);
             }
-            ports(p, udp.u16(0), udp.u16(2));
+            ports(p, udp.u16(0), udp.u16(2), UDP);
         }
         (0, ICMP) => {
             let Some(icmp) = frame.at::<8>(l4) else { return Err(Reason::Layer4Header) };
@@ -175,11 +175,10 @@ fn layer4(frame: &Frame, p: &mut Packet) -> Result<(), Reason> {
 }
 
 #[inline(always)]
-fn ports(p: &mut Packet, sport: u32, dport: u32) {
+fn ports(p: &mut Packet, sport: u32, dport: u32, proto: u32) {
     p.set(Field::Sport, sport);
     p.set(Field::Dport, dport);
-    p.key.sport = sport as u16;
-    p.key.dport = dport as u16;
+    set_ports(&mut p.key, sport, dport, proto);
 }
 
 /// The identifier takes the place of the requester's port.

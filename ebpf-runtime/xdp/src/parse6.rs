@@ -8,7 +8,7 @@ use lb_abi::{
 use crate::{
     addr,
     frame::Frame,
-    packet::{Packet, set_proto},
+    packet::{Packet, set_ports},
 };
 
 const HEADER: u32 = 40;
@@ -46,7 +46,7 @@ pub fn ipv6(frame: &Frame, p: &mut Packet, l3: u32) -> Result<(), Reason> {
     }
     let (proto, l4) = chain(frame, p, ip.u8(6), l3 + HEADER)?;
     p.proto = proto;
-    set_proto(&mut p.key, proto);
+    set_ports(&mut p.key, 0, 0, proto);
     p.l4 = l4;
     p.set(Field::Proto, proto);
     Ok(())
