@@ -7,7 +7,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
-use crate::commands::{agent, apply, bench, check, compile, demo, detach, doctor, fmt, status, test};
+use crate::commands::{
+    agent, apply, bench, check, compile, demo, detach, doctor, explain_code, fmt, status, test,
+};
 use crate::console::Failure;
 
 /// Firewall and layer-4 load balancer for Linux in one declarative file.
@@ -32,6 +34,7 @@ Exit codes: 0 well, 1 findings, 2 usage, files or system.";
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     Check(check::Args),
+    ExplainCode(explain_code::Args),
     Test(test::Args),
     Fmt(fmt::Args),
     Compile(compile::Args),

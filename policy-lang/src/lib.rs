@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod ast;
+pub mod codes;
 pub mod diagnostic;
 pub mod format;
 mod list;

@@ -88,6 +88,7 @@ fn several_slips_are_told_in_one_run_with_place_reason_and_cure() {
       = help: did you mean `web`?
 
     p.lbp: 4 errors
+    what a code means: lbctl explain-code E0210
     "#);
     insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "short"]), @r#"
     exit 1
@@ -323,6 +324,7 @@ fn a_bad_line_in_a_long_list_is_shown_with_its_number() {
           = help: write an address (`192.0.2.1`, `2001:db8::1`), a prefix (`192.0.2.0/24`) or a range (`192.0.2.1-192.0.2.9`)
 
     p.lbp: 1 error
+    what a code means: lbctl explain-code E0313
     "#);
 }
 

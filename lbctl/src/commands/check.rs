@@ -51,6 +51,9 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         };
         writeln!(console, "{}: policy {} is well ({}){warnings}", file.name, policy.name, contents(policy))?;
     }
+    if let (Format::Human, Some(first)) = (args.format.format(), file.findings.first()) {
+        console.say(&format!("what a code means: lbctl explain-code {}\n", first.code));
+    }
     Ok(if errors == 0 { Exit::Well } else { Exit::Findings })
 }
 

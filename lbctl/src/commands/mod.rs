@@ -8,6 +8,7 @@ pub mod compile;
 pub mod demo;
 pub mod detach;
 pub mod doctor;
+pub mod explain_code;
 pub mod fmt;
 pub mod status;
 pub mod test;
@@ -19,6 +20,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
     match verb {
         Verb::Check(args) => check::run(args, console),
         Verb::Test(args) => test::run(args, console),
+        Verb::ExplainCode(args) => explain_code::run(args, console),
         Verb::Fmt(args) => fmt::run(args, console),
         Verb::Compile(args) => compile::run(args, console),
         Verb::Apply(args) => apply::run(args, console),

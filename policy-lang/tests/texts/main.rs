@@ -2,6 +2,7 @@
 
 mod any_input;
 mod bad;
+mod codes;
 mod common;
 mod format;
 mod policies;

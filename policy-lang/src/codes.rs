@@ -1,0 +1,211 @@
+//! Owns the page of each code: what it means, why it is so, an example that earns it, and the same example mended.
+//! Never decides what earns a code.
+
+use std::path::Path;
+
+use crate::diagnostic::NAMES;
+use crate::report::nearest;
+use crate::source::Loader;
+
+/// What `lbctl explain-code` shows of a code.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    pub code: &'static str,
+    /// `docs/codes/CODE.md`.
+    text: &'static str,
+    /// None for what takes a file of many thousand lines, or cannot be written in the language at all.
+    pub example: Option<Example>,
+}
+
+/// A policy that earns the code, with others or alone. Its includes and lists come from `Files`.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    /// Below `tests/cases/bad`.
+    pub path: &'static str,
+    pub text: &'static str,
+}
+
+macro_rules! page {
+    ($code:literal) => {
+        Page { code: $code, text: include_str!(concat!("../../docs/codes/", $code, ".md")), example: None }
+    };
+    ($code:literal, $path:literal) => {
+        Page {
+            example: Some(Example {
+                path: concat!($path, ".lbp"),
+                text: include_str!(concat!("../../tests/cases/bad/", $path, ".lbp")),
+            }),
+            ..page!($code)
+        }
+    };
+}
+
+/// In the order of their codes.
+pub const PAGES: &[Page] = &[
+    page!("E0101", "form/e0101-no-edition"),
+    page!("E0102", "form/e0102-edition-2"),
+    page!("E0103", "form/e0103-unknown-item"),
+    page!("E0104", "form/e0104-unclosed-brace"),
+    page!("E0105", "form/e0105-stray-bracket"),
+    page!("E0106", "form/e0106-open-string"),
+    page!("E0107", "form/e0107-too-deep"),
+    page!("E0108", "form/e0108-slips"),
+    page!("E0109", "form/e0109-assign-for-equals"),
+    page!("E0110", "form/e0110-order"),
+    page!("E0111", "form/e0111-no-else"),
+    page!("E0112", "form/e0112-no-comparison"),
+    page!("E0113", "form/e0113-behind-else"),
+    page!("E0114", "form/e0114-two-policies"),
+    page!("E0115", "form/e0115-included-policy"),
+    page!("E0116"),
+    page!("E0117", "form/e0117-no-policy"),
+    page!("E0118", "form/e0118-arm-leads-nowhere"),
+    page!("E0201", "names/e0201-unknown-names"),
+    page!("E0202", "names/e0202-declared-twice"),
+    page!("E0203", "names/e0203-reserved"),
+    page!("E0204", "names/e0204-made-of-itself"),
+    page!("E0205", "names/e0205-circle-of-trees"),
+    page!("E0206", "names/e0206-circle-of-includes"),
+    page!("E0207", "names/e0207-cannot-be-read"),
+    page!("E0208", "names/e0208-outside"),
+    page!("E0209", "names/e0209-unknown-field"),
+    page!("E0210", "names/e0210-unknown-setting"),
+    page!("E0211", "names/e0211-unknown-stage"),
+    page!("E0212", "names/e0212-unknown-exit"),
+    page!("E0213", "names/e0213-wrong-kind"),
+    page!("E0214", "names/e0214-unknown-value"),
+    page!("E0301", "types/e0301-number"),
+    page!("E0302", "types/e0302-out-of-range"),
+    page!("E0303", "types/e0303-duration"),
+    page!("E0304", "types/e0304-rate"),
+    page!("E0305", "types/e0305-address"),
+    page!("E0306", "types/e0306-host-bits"),
+    page!("E0307", "types/e0307-value-of-another-type"),
+    page!("E0308", "types/e0308-missing-setting"),
+    page!("E0309", "types/e0309-twice"),
+    page!("E0310", "types/e0310-not-written-like-this"),
+    page!("E0311", "types/e0311-burst-of-another-dimension"),
+    page!("E0312", "types/e0312-families"),
+    page!("E0313", "types/e0313-line-of-a-list"),
+    page!("E0314", "types/e0314-list-too-long"),
+    page!("E0315", "types/e0315-backwards"),
+    page!("E0316", "types/e0316-bare-per-second"),
+    page!("E0317", "types/e0317-many-for-one"),
+    page!("E0318", "types/e0318-turns"),
+    page!("E0319", "types/e0319-stage-form"),
+    page!("E0320", "types/e0320-step"),
+    page!("E0321", "types/e0321-outcome"),
+    page!("E0322", "types/e0322-packet"),
+    page!("E0323", "types/e0323-claim"),
+    page!("E0324", "types/e0324-given-taken-away"),
+    page!("E0401", "rules/e0401-no-end"),
+    page!("E0402", "rules/e0402-behind-an-end"),
+    page!("E0403", "rules/e0403-no-exceed"),
+    page!("E0404", "rules/e0404-no-max"),
+    page!("E0405", "rules/e0405-no-tracker"),
+    page!("E0406", "rules/e0406-no-way-home"),
+    page!("E0407", "rules/e0407-no-usable-backend"),
+    page!("E0408", "rules/e0408-no-prime"),
+    page!("E0409", "rules/e0409-too-few-slots"),
+    page!("E0410", "rules/e0410-small-burst"),
+    page!("E0411", "rules/e0411-nothing-tracks"),
+    page!("E0412", "rules/e0412-sides-overlap"),
+    page!("E0413", "rules/e0413-sides-leave-a-gap"),
+    page!("E0414", "rules/e0414-shadowed"),
+    page!("E0415", "rules/e0415-never-matches"),
+    page!("E0416", "rules/e0416-port-of-what"),
+    page!("E0417", "rules/e0417-translated-twice"),
+    page!("E0418", "rules/e0418-tracked-twice"),
+    page!("E0901"),
+    page!("E0902"),
+    page!("E0903"),
+    page!("E0904"),
+    page!("E0905"),
+    page!("E0906"),
+    page!("E0907"),
+    page!("E0908"),
+    page!("E0909"),
+    page!("N0501", "not-yet/n0501-to-n0522"),
+    page!("N0502", "not-yet/n0501-to-n0522"),
+    page!("N0503", "not-yet/n0501-to-n0522"),
+    page!("N0504", "not-yet/n0501-to-n0522"),
+    page!("N0505", "not-yet/n0501-to-n0522"),
+    page!("N0506", "not-yet/n0501-to-n0522"),
+    page!("N0507", "not-yet/n0501-to-n0522"),
+    page!("N0508", "not-yet/n0501-to-n0522"),
+    page!("N0509", "not-yet/n0501-to-n0522"),
+    page!("N0510", "not-yet/n0501-to-n0522"),
+    page!("N0511", "not-yet/n0501-to-n0522"),
+    page!("N0512", "not-yet/n0501-to-n0522"),
+    page!("N0513", "not-yet/n0501-to-n0522"),
+    page!("N0514", "not-yet/n0501-to-n0522"),
+    page!("N0515", "not-yet/n0501-to-n0522"),
+    page!("N0516", "not-yet/n0501-to-n0522"),
+    page!("N0517", "not-yet/n0501-to-n0522"),
+    page!("N0518", "not-yet/n0501-to-n0522"),
+    page!("N0519", "not-yet/n0501-to-n0522"),
+    page!("N0520", "not-yet/n0501-to-n0522"),
+    page!("N0521", "not-yet/n0501-to-n0522"),
+    page!("N0522", "not-yet/n0501-to-n0522"),
+    page!("N0901"),
+    page!("W0401", "warnings/w0401-side-by-source"),
+    page!("W0402", "warnings/w0402-no-source"),
+    page!("W0403", "warnings/w0403-complement"),
+    page!("W0404", "warnings/w0404-unused"),
+    page!("W0406", "warnings/w0406-empty-is-not-written"),
+    page!("W0407", "warnings/w0407-burst-below-a-packet"),
+    page!("W0408", "warnings/w0408-source-without-backend"),
+    page!("W0409", "warnings/w0409-no-packet"),
+    page!("W0410", "warnings/w0410-nothing-is-kept"),
+    page!("W0901", "warnings/w0901-implicit-exit"),
+];
+
+impl Page {
+    /// A few words, without the code.
+    pub fn title(&self) -> &'static str {
+        let line = self.text.lines().next().unwrap_or("");
+        line.split_once(": ").map_or(line, |(_, title)| title)
+    }
+
+    /// What the code means and why, in lines of 110 columns at most.
+    pub fn meaning(&self) -> &'static str {
+        let text = self.text.split_once('\n').map_or("", |(_, rest)| rest);
+        text.split("\nMended:").next().unwrap_or(text).trim()
+    }
+
+    /// A policy without findings that does what the example was meant to do.
+    pub fn mended(&self) -> &'static str {
+        let behind = self.text.split_once("```lbp\n").map_or("", |(_, rest)| rest);
+        behind.split("```").next().unwrap_or(behind)
+    }
+}
+
+/// The page of a code, in either case, or of a code's name (`implicit-exit`).
+pub fn page(code: &str) -> Option<&'static Page> {
+    let named = NAMES.iter().find(|(_, name)| *name == code).map_or(code, |(code, _)| code);
+    PAGES.iter().find(|page| page.code.eq_ignore_ascii_case(named))
+}
+
+/// The code that was most likely meant.
+pub fn near(code: &str) -> Option<&'static str> {
+    nearest(&code.to_uppercase(), PAGES.iter().map(|page| page.code))
+}
+
+/// The files that examples and mended policies name.
+#[derive(Clone, Copy, Debug)]
+pub struct Files;
+
+const FILES: &[(&str, &str)] = &[
+    ("files/five.txt", include_str!("../../tests/cases/bad/types/files/five.txt")),
+    ("files/list.txt", include_str!("../../tests/cases/bad/types/files/list.txt")),
+    ("files/policy.lbp", include_str!("../../tests/cases/bad/form/files/policy.lbp")),
+    ("files/ring-a.lbp", include_str!("../../tests/cases/bad/names/files/ring-a.lbp")),
+    ("files/ring-b.lbp", include_str!("../../tests/cases/bad/names/files/ring-b.lbp")),
+];
+
+impl Loader for Files {
+    fn load(&self, name: &Path) -> Result<String, String> {
+        let file = FILES.iter().find(|(path, _)| Path::new(path) == name);
+        file.map(|(_, text)| (*text).to_owned()).ok_or_else(|| "no such file".to_owned())
+    }
+}

@@ -1,0 +1,71 @@
+//! The pages of codes: one for each code, none too many, and what they show is true.
+
+use crate::bad::codes_written_in;
+use policy_lang::codes::{Files, PAGES, near, page};
+use policy_lang::diagnostic::Severity;
+use std::collections::BTreeSet;
+
+#[test]
+fn every_code_has_a_page_and_every_page_a_code() {
+    let mut written = codes_written_in("policy-lang/src");
+    written.extend(codes_written_in("compiler/src"));
+    let pages: BTreeSet<String> = PAGES.iter().map(|page| page.code.to_owned()).collect();
+    assert_eq!(pages.len(), PAGES.len(), "one page for each code");
+    assert_eq!(written.difference(&pages).collect::<Vec<_>>(), Vec::<&String>::new(), "codes without a page");
+    assert_eq!(pages.difference(&written).collect::<Vec<_>>(), Vec::<&String>::new(), "pages without a code");
+    assert!(PAGES.is_sorted_by_key(|page| page.code));
+}
+
+#[test]
+fn a_page_says_what_why_and_how() {
+    for page in PAGES {
+        assert!(!page.title().is_empty() && !page.title().starts_with('#'), "{}", page.code);
+        assert_eq!(page.meaning().split("\n\n").count(), 2, "{}: what and why", page.code);
+        assert!(page.meaning().lines().all(|line| line.chars().count() <= 110), "{}", page.code);
+        let heading =
+            std::fs::read_to_string(crate::common::repository(&format!("docs/codes/{}.md", page.code)));
+        assert!(heading.is_ok_and(|text| text.starts_with(&format!("# {}: ", page.code))), "{}", page.code);
+    }
+}
+
+#[test]
+fn every_example_earns_its_code() {
+    for page in PAGES {
+        let Some(example) = page.example else {
+            // Too large to print, or said by the compiler of a policy that the language refuses or finds no fault in.
+            assert!(page.code == "E0116" || page.code[1..].starts_with("09"), "{} has no example", page.code);
+            continue;
+        };
+        let checked = policy_lang::check(example.path, example.text.to_owned(), &Files);
+        let codes: BTreeSet<&str> = checked.diagnostics.iter().map(|finding| finding.code).collect();
+        assert!(codes.contains(page.code), "{}: {codes:?}", example.path);
+    }
+}
+
+#[test]
+fn every_mended_example_is_green_and_formatted() {
+    for page in PAGES {
+        let text = page.mended();
+        let checked = policy_lang::check("mended.lbp", text.to_owned(), &Files);
+        let shown = crate::common::render(&checked, |finding| finding.severity != Severity::Allowed);
+        assert!(checked.policy.is_some() && shown.is_empty(), "{}: {shown}", page.code);
+        assert_eq!(
+            policy_lang::format::format("mended.lbp", text).ok().as_deref(),
+            Some(text),
+            "{}",
+            page.code
+        );
+    }
+    let mended = page("W0901").expect("a page").mended();
+    let checked = policy_lang::check("mended.lbp", mended.to_owned(), &Files);
+    assert!(checked.diagnostics.is_empty(), "all exits are written");
+}
+
+#[test]
+fn codes_are_found_by_name_and_in_either_case() {
+    assert_eq!(page("e0301").map(|page| page.code), Some("E0301"));
+    assert_eq!(page("implicit-exit").map(|page| page.code), Some("W0901"));
+    assert!(page("E9999").is_none() && page("").is_none());
+    assert_eq!(near("e301"), Some("E0301"));
+    assert_eq!(near("colour"), None);
+}

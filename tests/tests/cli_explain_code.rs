@@ -1,0 +1,94 @@
+//! What `lbctl explain-code` says, and that what the pages show as mended compiles.
+
+use lb_tests::cli::Desk;
+use policy_lang::codes::{Files, PAGES};
+
+#[test]
+fn a_page_shows_what_is_wrong_and_how_it_is_mended() {
+    let desk = Desk::new(&[]);
+    insta::assert_snapshot!(desk.lbctl(&["explain-code", "e0109"]), @r#"
+    exit 0
+    --- out
+    E0109: `=` does not compare
+
+    A guard compares with `==`, `!=`, `in` or `not in`.
+
+    `=` gives a name to a thing, in `const`, `set`, `tree` and `policy`. Two signs for two meanings make a slip
+    visible.
+
+    Wrong:
+
+        lbp 1
+        policy p { default drop } =
+          match {
+            tcp.dport = 80 -> drop
+            else -> drop
+          }
+
+    error[E0109]: `=` does not compare
+     --> e0109-assign-for-equals.lbp:4:15
+      |
+    4 |     tcp.dport = 80 -> drop
+      |               ^ `==` compares
+      |
+      = help: write `tcp.dport == 80`
+
+    Mended:
+
+        lbp 1
+        policy p { default drop } =
+          match {
+            tcp.dport == 80 -> pass
+            else            -> drop
+          }
+    "#);
+}
+
+#[test]
+fn an_unknown_code_is_told_with_the_nearest() {
+    let desk = Desk::new(&[]);
+    insta::assert_snapshot!(desk.lbctl(&["explain-code", "E03O1"]), @r#"
+    exit 2
+    --- err
+    lbctl: error: there is no code `E03O1`; did you mean E0301?
+    "#);
+    insta::assert_snapshot!(desk.lbctl(&["explain-code", "nonsense"]), @r#"
+    exit 2
+    --- err
+    lbctl: error: there is no code `nonsense`; `lbctl explain-code` lists them all
+    "#);
+}
+
+#[test]
+fn without_a_code_all_are_listed_and_each_has_a_page() {
+    let desk = Desk::new(&[]);
+    let list = desk.lbctl(&["explain-code"]);
+    assert_eq!((list.code, list.out.lines().count()), (Some(0), PAGES.len()));
+    for line in list.out.lines() {
+        let code = line.split(' ').next().unwrap_or("");
+        let page = desk.lbctl(&["explain-code", code]);
+        assert_eq!(page.code, Some(0), "{code}");
+        let example = PAGES.iter().any(|page| page.code == code && page.example.is_some());
+        assert_eq!(page.out.contains(&format!("[{code}]")), example, "{code}: the message is shown");
+        assert!(page.out.contains("\nMended:\n\n    lbp 1\n"), "{code}");
+    }
+}
+
+#[test]
+fn check_says_where_to_read_on() {
+    let desk =
+        Desk::new(&[("p.lbp", "lbp 1\nset s : net = { 192.0.2.0/24 }\npolicy p { default drop } = drop\n")]);
+    let checked = desk.lbctl(&["check", "p.lbp"]);
+    assert_eq!(checked.err.lines().last(), Some("what a code means: lbctl explain-code W0404"));
+    assert!(!desk.lbctl(&["check", "p.lbp", "--format", "short"]).err.contains("explain-code"));
+}
+
+#[test]
+fn what_is_mended_compiles() {
+    for page in PAGES {
+        let checked = policy_lang::check("mended.lbp", page.mended().to_owned(), &Files);
+        let policy = checked.policy.unwrap_or_else(|| panic!("{}: it checks", page.code));
+        let compiled = compiler::compile(&policy, &checked.sources).map(|image| image.words.len());
+        assert!(compiled.is_ok(), "{}: {compiled:?}", page.code);
+    }
+}
