@@ -103,9 +103,9 @@ fn refusal(device: &Link, mode: Mode, cause: io::Error) -> Error {
     let cure = if ethtool::offload(&device.name, Offload::Lro).unwrap_or(false) {
         format!("its large receive offload is on; turn it off (ethtool -K {name} lro off)")
     } else if cause.raw_os_error() == Some(libc::EOPNOTSUPP) {
-        "its driver has no XDP, or not with the queues and offloads set now; use the generic mode".to_owned()
+        "its driver has no XDP, or not with the queues and offloads set now; use the generic mode (--mode generic)".to_owned()
     } else {
-        "see the kernel's log for the driver's reason, or use the generic mode".to_owned()
+        "see the kernel's log for the driver's reason, or use the generic mode (--mode generic)".to_owned()
     };
     Error::NativeRefused { device: name, cause, cure }
 }

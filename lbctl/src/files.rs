@@ -26,7 +26,12 @@ pub fn read_policy(path: &Path) -> Result<Policy, Failure> {
     let stdin = path == Path::new("-");
     let name = if stdin { "<stdin>".to_owned() } else { path.display().to_string() };
     let text = if stdin { read_text(io::stdin().lock()) } else { read_file(path) };
-    let text = text.map_err(|why| Failure::new(format!("{name}: {why}")))?;
+    let text = text.map_err(|why| {
+        // What a shell makes of `<(…)`.
+        let fifo = !stdin && fs::metadata(path).is_ok_and(|metadata| metadata.file_type().is_fifo());
+        let cure = if fifo { "; for standard input, write -" } else { "" };
+        Failure::new(format!("{name}: {why}{cure}"))
+    })?;
     let directory = match path.parent() {
         Some(parent) if !stdin && parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -79,7 +84,7 @@ fn regular(metadata: &fs::Metadata) -> Result<(), String> {
     let what = match () {
         () if kind.is_file() => return Ok(()),
         () if kind.is_dir() => "is a directory",
-        () if kind.is_fifo() => "is a FIFO; for standard input, write -",
+        () if kind.is_fifo() => "is a FIFO",
         () if kind.is_socket() => "is a socket",
         () => "is a device",
     };
@@ -195,7 +200,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         nix::unistd::mkfifo(&temp.path().join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let why = directory(temp.path()).load(Path::new("fifo")).unwrap_err();
-        assert_eq!(why, "is a FIFO; for standard input, write -");
+        assert_eq!(why, "is a FIFO");
     }
 
     #[test]

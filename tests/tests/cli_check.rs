@@ -216,6 +216,17 @@ fn what_is_no_policy_is_refused_in_one_sentence() {
     "#);
 }
 
+/// A list can't be standard input: the cure for the policy is none for it.
+#[test]
+fn a_list_that_is_a_fifo_is_refused_and_not_waited_for() {
+    let text = "lbp 1\nset s : net from \"list\" max 10\npolicy p { default drop } = match { src in s -> drop\n else -> pass }\n";
+    let desk = Desk::new(&[("p.lbp", text)]);
+    nix::unistd::mkfifo(&desk.path("list"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let ran = desk.lbctl(&["check", "p.lbp", "--format", "short"]);
+    assert_eq!(ran.code, Some(1), "{ran}");
+    assert!(ran.err.contains("`list` cannot be read: is a FIFO\n"), "{ran}");
+}
+
 #[test]
 fn usage_errors_name_the_option_and_exit_2() {
     let desk = Desk::new(&[]);
