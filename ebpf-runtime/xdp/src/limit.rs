@@ -72,9 +72,9 @@ pub extern "C" fn limit(p: *mut Packet, descriptor: u32, live: u32) -> u32 {
     let cost = wide(L_INTERVAL).wrapping_mul(amount);
     let tolerance = wide(L_BURST);
     let id = word(L_ID);
-    let Some(state) = LIMITS.get_ptr_mut(key(id)) else { return drop(Reason::BadImage) };
     let kind = word(L_KEY);
     if kind == LIMIT_KEY_NONE {
+        let Some(state) = LIMITS.get_ptr_mut(key(id)) else { return drop(Reason::BadImage) };
         // SAFETY: an aligned word of an array map.
         return if unsafe { spend(&raw mut (*state).tat, now, cost, tolerance) } { NEXT } else { EXIT_A };
     }
@@ -86,6 +86,7 @@ pub extern "C" fn limit(p: *mut Packet, descriptor: u32, live: u32) -> u32 {
         // SAFETY: an aligned value of a hash map; if it is re-used meanwhile, a stranger's bucket pays for us.
         return if unsafe { spend(tat, now, cost, tolerance) } { NEXT } else { EXIT_A };
     }
+    let Some(state) = LIMITS.get_ptr_mut(key(id)) else { return drop(Reason::BadImage) };
     if cost > tolerance {
         return EXIT_A;
     }
