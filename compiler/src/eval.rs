@@ -8,12 +8,13 @@ pub mod stages;
 mod state;
 mod walk;
 
+pub use guards::number;
 pub use params::{Ordinal, backend_ordinals};
 pub use state::{FlowTable, State};
 pub use walk::Evaluator;
 
 use lb_abi::reason::Reason;
-use policy_lang::policy::{End, Policy};
+use policy_lang::policy::{End, Field, Policy};
 use policy_lang::source::Span;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,6 +82,8 @@ pub struct PathStep {
     pub span: Option<Span>,
     /// As written, or a short name.
     pub text: String,
+    /// The fields that a guard looked at, a side's own included; empty for everything else.
+    pub fields: Vec<Field>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,6 +4,7 @@
 
 pub mod eval;
 pub mod expect;
+pub mod explain;
 pub mod graph;
 pub mod image;
 mod lower;

@@ -30,7 +30,12 @@ pub fn run(image: &Image, state: &mut State, frame: &[u8]) -> Run {
     let fields = match stages::before(&before_tree(words), frame, &mut counted) {
         Ok(fields) => fields,
         Err(ended) => {
-            let step = PathStep { kind: StepKind::Before, span: None, text: format!("{:?}", ended.reason) };
+            let step = PathStep {
+                kind: StepKind::Before,
+                span: None,
+                text: format!("{:?}", ended.reason),
+                fields: Vec::new(),
+            };
             return Run::new(ended, counted, vec![step]);
         }
     };
@@ -103,7 +108,12 @@ impl Walk<'_> {
         let mut node = words.at(H_ENTRY)?;
         for _ in 0..MAX_STEPS {
             let (op, p0) = (words.of(node, N_OP)?, words.of(node, N_P0)?);
-            let here = PathStep { kind: StepKind::Node(node), span: None, text: op_name(op).to_owned() };
+            let here = PathStep {
+                kind: StepKind::Node(node),
+                span: None,
+                text: op_name(op).to_owned(),
+                fields: Vec::new(),
+            };
             self.path.push(here);
             let way = match op {
                 OP_DECIDE => {

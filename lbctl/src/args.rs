@@ -8,7 +8,7 @@ use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
 use crate::commands::{
-    agent, apply, bench, check, compile, demo, detach, doctor, explain_code, fmt, status, test,
+    agent, apply, bench, check, compile, demo, detach, doctor, explain, explain_code, fmt, status, test,
 };
 use crate::console::Failure;
 
@@ -26,6 +26,7 @@ const EXAMPLES: &str = "\
 Examples:
   lbctl check policy.lbp                        find mistakes
   lbctl test policy.lbp                         run its expect blocks
+  lbctl explain policy.lbp 'packet …'           see what would happen to a packet
   sudo lbctl apply policy.lbp --device eth0     put it to work
   sudo lbctl status                             see what it does
 
@@ -36,6 +37,7 @@ pub enum Verb {
     Check(check::Args),
     ExplainCode(explain_code::Args),
     Test(test::Args),
+    Explain(explain::Args),
     Fmt(fmt::Args),
     Compile(compile::Args),
     Apply(apply::Args),

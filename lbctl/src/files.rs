@@ -64,6 +64,11 @@ impl Loader for Directory {
 }
 
 fn read_file(path: &Path) -> Result<String, String> {
+    read_text(open(path)?)
+}
+
+/// Opens a regular file of a size that can be read.
+pub fn open(path: &Path) -> Result<File, String> {
     // Looked at before it is opened: to open a FIFO waits for a writer, and to open a device may do anything.
     regular(&fs::metadata(path).map_err(|error| said(&error))?)?;
     let file = File::options()
@@ -76,7 +81,7 @@ fn read_file(path: &Path) -> Result<String, String> {
     if metadata.len() > MAX_BYTES {
         return Err(too_large());
     }
-    read_text(file)
+    Ok(file)
 }
 
 fn regular(metadata: &fs::Metadata) -> Result<(), String> {

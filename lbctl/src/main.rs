@@ -15,6 +15,7 @@ mod policy_file;
 mod privileges;
 mod source_ports;
 mod table;
+mod way;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,11 @@
 //! Owns the way from a file name to a checked policy and its image, with what was found told on the way.
 //! Never what is right or wrong in a policy.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use lb_abi::bundle::Image;
-use policy_lang::diagnostic::Diagnostic;
+use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::Policy;
 use policy_lang::source::{Loader, Sources};
 
@@ -69,5 +70,17 @@ impl PolicyFile {
         if findings::errors(&self.findings) > 0 {
             console.say(&format!("{}: {}\n", self.name, findings::tally(&self.findings)));
         }
+    }
+
+    /// Why a policy with errors cannot be run.
+    pub fn why_not(&self) -> String {
+        let codes: BTreeSet<&str> =
+            self.findings.iter().map(|one| one.code).filter(|code| code.starts_with('N')).collect();
+        let is_fault = |one: &Diagnostic| one.severity == Severity::Error && !one.code.starts_with('N');
+        if self.findings.iter().any(is_fault) {
+            return "the policy has errors".to_owned();
+        }
+        let codes: Vec<&str> = codes.into_iter().collect();
+        format!("the policy uses what this edition of lbctl cannot carry out yet ({})", codes.join(", "))
     }
 }

@@ -34,9 +34,35 @@ pub struct Checked {
 /// `root_name` is shown to the user as the name of `text`; `loader` gives the texts of includes and lists. No input
 /// makes this panic.
 pub fn check(root_name: &str, text: String, loader: &dyn source::Loader) -> Checked {
+    check_asked(root_name, text, loader, &[]).0
+}
+
+/// Steps of an `expect`, but written beside the policy and without outcomes.
+#[derive(Debug)]
+pub struct Asked {
+    /// In order; those that could be read, and none if the policy has an error.
+    pub steps: Vec<policy::Step>,
+    /// What is wrong with the steps; their texts are the sources named `packet 1`, `packet 2`, ….
+    pub diagnostics: Vec<diagnostic::Diagnostic>,
+}
+
+/// As `check`, and reads what is asked about the policy: each text holds steps of an `expect` (`packet …`,
+/// `given …`, `after …`) without outcomes, divided by newlines or `;`.
+pub fn check_asked(
+    root_name: &str,
+    text: String,
+    loader: &dyn source::Loader,
+    texts: &[String],
+) -> (Checked, Asked) {
     let mut report = report::Report::default();
     let mut loaded = load::load(root_name, text, loader, &mut report);
-    let policy = typing::policy(&mut loaded, loader, &mut report);
+    let mut asked = typing::Asked::default();
+    for (number, text) in (1..).zip(texts) {
+        let file = loaded.add(format!("packet {number}"), text.clone());
+        asked.written.extend(parse::steps(file, text, &mut asked.report));
+    }
+    let policy = typing::policy(&mut loaded, loader, &mut report, &mut asked);
     let policy = policy.filter(|_| !report.has_errors());
-    Checked { policy, sources: loaded.sources, diagnostics: report.into_sorted() }
+    let checked = Checked { policy, sources: loaded.sources, diagnostics: report.into_sorted() };
+    (checked, Asked { steps: asked.steps, diagnostics: asked.report.into_sorted() })
 }

@@ -23,6 +23,16 @@ pub(crate) struct Loaded {
     pub directories: Vec<PathBuf>,
 }
 
+impl Loaded {
+    /// Adds a text that stands beside the policy.
+    pub fn add(&mut self, name: String, text: String) -> FileId {
+        let id = FileId(u32::try_from(self.sources.files.len()).unwrap_or(u32::MAX));
+        self.sources.files.push(Source { name, text });
+        self.directories.push(PathBuf::new());
+        id
+    }
+}
+
 pub(crate) fn load(root_name: &str, text: String, loader: &dyn Loader, report: &mut Report) -> Loaded {
     let sources = Sources::default();
     let loaded = Loaded { sources, items: Vec::new(), lost: Vec::new(), directories: Vec::new() };

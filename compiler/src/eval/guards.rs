@@ -2,6 +2,7 @@
 
 use lb_abi::image;
 use policy_lang::policy::{AddrSet, Field, Guard, Policy, SideId, Test, Values, VipId};
+use policy_lang::source::Span;
 
 use super::stages::flow_tracker;
 use super::{PathStep, State, StepKind};
@@ -22,33 +23,52 @@ impl Sight<'_> {
             Guard::Not(inner) => !self.holds(inner, path),
             Guard::Test(test) => {
                 let held = self.test(test);
-                path.push(PathStep {
-                    kind: StepKind::Guard { held },
-                    span: Some(test.span),
-                    text: test.text.clone(),
-                });
+                note(path, held, test.span, test.text.clone(), vec![test.field]);
                 held
             }
             Guard::From(side, span) => {
                 let held = self.is_from(*side);
                 let name = self.policy.sides.get(side.index()).map_or("", |side| side.name.as_str());
-                path.push(PathStep {
-                    kind: StepKind::Guard { held },
-                    span: Some(*span),
-                    text: format!("from {name}"),
-                });
+                note(path, held, *span, format!("from {name}"), self.side_fields(*side));
                 held
             }
             Guard::To(vip, span) => {
                 let held = self.is_to(*vip);
                 let name = self.policy.vips.get(vip.index()).map_or("", |vip| vip.name.as_str());
-                path.push(PathStep {
-                    kind: StepKind::Guard { held },
-                    span: Some(*span),
-                    text: format!("to {name}"),
-                });
+                note(path, held, *span, format!("to {name}"), self.vip_fields(*vip));
                 held
             }
+        }
+    }
+
+    /// What a side's guard looks at, or for `otherwise` those of all sides.
+    fn side_fields(&self, id: SideId) -> Vec<Field> {
+        let own = self.policy.sides.get(id.index()).and_then(|side| side.guard.as_ref());
+        let all = self.policy.sides.iter().filter_map(|side| side.guard.as_ref());
+        let guards: Vec<&Guard> = own.map_or_else(|| all.collect(), |guard| vec![guard]);
+        let mut fields = Vec::new();
+        guards.into_iter().for_each(|guard| self.guard_fields(guard, &mut fields));
+        fields.sort_unstable();
+        fields.dedup();
+        fields
+    }
+
+    fn guard_fields(&self, guard: &Guard, fields: &mut Vec<Field>) {
+        match guard {
+            Guard::And(parts) | Guard::Or(parts) => {
+                parts.iter().for_each(|part| self.guard_fields(part, fields));
+            }
+            Guard::Not(inner) => self.guard_fields(inner, fields),
+            Guard::Test(test) => fields.push(test.field),
+            Guard::From(..) => {}
+            Guard::To(vip, _) => fields.extend(self.vip_fields(*vip)),
+        }
+    }
+
+    fn vip_fields(&self, id: VipId) -> Vec<Field> {
+        match self.policy.vips.get(id.index()) {
+            Some(vip) if vip.ports.is_empty() => vec![Field::Dst],
+            _ => vec![Field::Dst, Field::Proto, Field::Dport],
         }
     }
 
@@ -99,28 +119,36 @@ impl Sight<'_> {
     }
 
     fn number(&self, field: Field) -> Option<u32> {
-        let fields = self.fields;
-        match (field, fields.layer4) {
-            (Field::Proto, _) => Some(u32::from(fields.proto)),
-            (Field::Len, _) => Some(fields.len),
-            (Field::Ttl, _) => Some(u32::from(fields.ttl)),
-            (Field::Dscp, _) => Some(u32::from(fields.dscp)),
-            (Field::Vlan, _) => fields.vlan.map(u32::from),
-            (Field::Frag, _) => Some(fields.frag),
-            (Field::TcpSport | Field::Sport, Layer4::Tcp { sport, .. }) => Some(u32::from(sport)),
-            (Field::TcpDport | Field::Dport, Layer4::Tcp { dport, .. }) => Some(u32::from(dport)),
-            (Field::TcpFlags, Layer4::Tcp { flags, .. }) => {
-                Some(flags & (image::FLAG_SYN | image::FLAG_ACK | image::FLAG_FIN | image::FLAG_RST))
-            }
-            (Field::UdpSport | Field::Sport, Layer4::Udp { sport, .. }) => Some(u32::from(sport)),
-            (Field::UdpDport | Field::Dport, Layer4::Udp { dport, .. }) => Some(u32::from(dport)),
-            (Field::IcmpType, Layer4::Icmp { kind, .. }) => Some(u32::from(kind)),
-            (Field::IcmpCode, Layer4::Icmp { code, .. }) => Some(u32::from(code)),
-            (Field::Icmp6Type, Layer4::Icmp6 { kind, .. }) => Some(u32::from(kind)),
-            (Field::Icmp6Code, Layer4::Icmp6 { code, .. }) => Some(u32::from(code)),
-            _ => None,
-        }
+        number(self.fields, field)
     }
+}
+
+/// What a packet has in a field that holds numbers; `None` if it lacks the field.
+pub fn number(fields: &Fields, field: Field) -> Option<u32> {
+    match (field, fields.layer4) {
+        (Field::Proto, _) => Some(u32::from(fields.proto)),
+        (Field::Len, _) => Some(fields.len),
+        (Field::Ttl, _) => Some(u32::from(fields.ttl)),
+        (Field::Dscp, _) => Some(u32::from(fields.dscp)),
+        (Field::Vlan, _) => fields.vlan.map(u32::from),
+        (Field::Frag, _) => Some(fields.frag),
+        (Field::TcpSport | Field::Sport, Layer4::Tcp { sport, .. }) => Some(u32::from(sport)),
+        (Field::TcpDport | Field::Dport, Layer4::Tcp { dport, .. }) => Some(u32::from(dport)),
+        (Field::TcpFlags, Layer4::Tcp { flags, .. }) => {
+            Some(flags & (image::FLAG_SYN | image::FLAG_ACK | image::FLAG_FIN | image::FLAG_RST))
+        }
+        (Field::UdpSport | Field::Sport, Layer4::Udp { sport, .. }) => Some(u32::from(sport)),
+        (Field::UdpDport | Field::Dport, Layer4::Udp { dport, .. }) => Some(u32::from(dport)),
+        (Field::IcmpType, Layer4::Icmp { kind, .. }) => Some(u32::from(kind)),
+        (Field::IcmpCode, Layer4::Icmp { code, .. }) => Some(u32::from(code)),
+        (Field::Icmp6Type, Layer4::Icmp6 { kind, .. }) => Some(u32::from(kind)),
+        (Field::Icmp6Code, Layer4::Icmp6 { code, .. }) => Some(u32::from(code)),
+        _ => None,
+    }
+}
+
+fn note(path: &mut Vec<PathStep>, held: bool, span: Span, text: String, fields: Vec<Field>) {
+    path.push(PathStep { kind: StepKind::Guard { held }, span: Some(span), text, fields });
 }
 
 fn holds_addr(set: &AddrSet, v6: bool, addr: [u8; 16]) -> bool {

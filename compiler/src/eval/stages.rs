@@ -11,7 +11,7 @@ mod translate;
 
 pub use end::{before, end};
 pub use limit::{every, limit};
-pub use track::{flow_tracker, track};
+pub use track::{flow_tracker, live_flow, track};
 pub use translate::{translate, translate_back};
 
 use lb_abi::maps::Addr;

@@ -32,7 +32,12 @@ impl<'p> Evaluator<'p> {
             Ok(fields) => fields,
             Err(ended) => {
                 let text = ended.reason.map_or("", name).to_owned();
-                let step = PathStep { kind: StepKind::Before, span: Some(self.policy.span), text };
+                let step = PathStep {
+                    kind: StepKind::Before,
+                    span: Some(self.policy.span),
+                    text,
+                    fields: Vec::new(),
+                };
                 return Run::new(ended, counted, vec![step]);
             }
         };
@@ -64,7 +69,7 @@ struct Walk<'a, 'p> {
 
 impl<'p> Walk<'_, 'p> {
     fn note(&mut self, kind: StepKind, span: Span, text: impl Into<String>) {
-        self.path.push(PathStep { kind, span: Some(span), text: text.into() });
+        self.path.push(PathStep { kind, span: Some(span), text: text.into(), fields: Vec::new() });
     }
 
     fn chain(&mut self, chain: &'p Chain) -> Ended {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use policy_lang::policy::{AddrSet, Chain, Exit, Guard, Policy, SetId, StageKind, Tail, Values};
 
 /// The policy with these members added.
-pub(super) fn extended(policy: &Policy, members: &[(SetId, &AddrSet)]) -> Policy {
+pub(crate) fn extended(policy: &Policy, members: &[(SetId, &AddrSet)]) -> Policy {
     let mut extended = policy.clone();
     for &(id, addrs) in members {
         if let Some(set) = extended.sets.get_mut(id.index()) {

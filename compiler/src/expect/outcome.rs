@@ -80,7 +80,7 @@ pub(crate) fn end_word(end: End) -> &'static str {
     }
 }
 
-pub(super) fn evaluated(policy: &Policy, run: &Run) -> String {
+pub(crate) fn evaluated(policy: &Policy, run: &Run) -> String {
     got(run, backend(policy, run))
 }
 
@@ -114,11 +114,11 @@ fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
     text
 }
 
-fn ip(addr: Addr) -> IpAddr {
+pub(crate) fn ip(addr: Addr) -> IpAddr {
     Ipv6Addr::from(addr).to_canonical()
 }
 
-fn endpoint(ip: IpAddr, port: Option<u16>) -> String {
+pub(crate) fn endpoint(ip: IpAddr, port: Option<u16>) -> String {
     match (ip, port) {
         (ip, None) => ip.to_string(),
         (ip, Some(port)) => std::net::SocketAddr::new(ip, port).to_string(),

@@ -8,6 +8,7 @@ pub mod compile;
 pub mod demo;
 pub mod detach;
 pub mod doctor;
+pub mod explain;
 pub mod explain_code;
 pub mod fmt;
 pub mod status;
@@ -20,6 +21,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
     match verb {
         Verb::Check(args) => check::run(args, console),
         Verb::Test(args) => test::run(args, console),
+        Verb::Explain(args) => explain::run(args, console),
         Verb::ExplainCode(args) => explain_code::run(args, console),
         Verb::Fmt(args) => fmt::run(args, console),
         Verb::Compile(args) => compile::run(args, console),

@@ -1,12 +1,11 @@
 //! Owns `lbctl test`: what became of the expect blocks, as text or as JSON.
 //! Never runs a packet itself.
 
-use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::Write;
 use std::path::PathBuf;
 
-use compiler::eval::{PathStep, StepKind};
+use compiler::eval::PathStep;
 use compiler::expect::{self, Finding, Packet, Report, Test};
 use policy_lang::source::{Sources, Span};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use crate::console::{Console, Exit, Outcome};
 use crate::findings::places::Places;
 use crate::policy_file::PolicyFile;
 use crate::table::columns;
+use crate::way::{self, at};
 use crate::{findings, policy_file};
 
 #[derive(clap::Args, Debug)]
@@ -53,7 +53,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let places = Places::of(&file.sources, spans(&report));
     match format {
         Format::Json => console.json(&document(&file, &report, &places))?,
-        _ if errors > 0 => console.say(&format!("{}: not tested: {}\n", file.name, why_not(&file))),
+        _ if errors > 0 => console.say(&format!("{}: not tested: {}\n", file.name, file.why_not())),
         Format::Human => {
             for test in &report.tests {
                 console.write_all(human(test, &places, &file.sources).as_bytes())?;
@@ -69,20 +69,6 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         writeln!(console, "{}: {}", file.name, summary(&report))?;
     }
     Ok(if errors == 0 && report.passed() { Exit::Well } else { Exit::Findings })
-}
-
-fn why_not(file: &PolicyFile) -> String {
-    let codes: BTreeSet<&str> =
-        file.findings.iter().map(|one| one.code).filter(|code| code.starts_with('N')).collect();
-    let others = file
-        .findings
-        .iter()
-        .any(|one| one.severity == policy_lang::diagnostic::Severity::Error && !one.code.starts_with('N'));
-    if others {
-        return "the policy has errors".to_owned();
-    }
-    let codes: Vec<&str> = codes.into_iter().collect();
-    format!("the policy uses what this edition of lbctl cannot carry out yet ({})", codes.join(", "))
 }
 
 fn summary(report: &Report) -> String {
@@ -104,11 +90,6 @@ fn spans(report: &Report) -> impl Iterator<Item = Span> {
         let steps = test.packets.iter().flat_map(|packet| packet.path.iter().filter_map(|step| step.span));
         std::iter::once(test.span).chain(test.packets.iter().map(|packet| packet.span)).chain(steps)
     })
-}
-
-fn at(span: Span, places: &Places) -> String {
-    let place = places.start(span);
-    format!("{}:{}:{}", places.file(span).name, place.line, place.column)
 }
 
 fn written<'a>(span: Span, places: &Places<'a>) -> &'a str {
@@ -148,35 +129,14 @@ fn human(test: &Test, places: &Places, sources: &Sources) -> String {
 
 /// Place, answer and text of each step.
 fn way(packet: &Packet, places: &Places) -> Vec<Vec<String>> {
-    let steps = packet.path.iter().enumerate().filter(|(index, step)| {
-        // A guard of one comparison is the arm itself, which comes next.
-        let next = packet.path.get(index + 1);
-        !(step.kind == StepKind::Guard { held: true }
-            && next.is_some_and(|next| next.kind == StepKind::Arm && next.span == step.span))
-    });
+    let steps = packet.path.iter().enumerate();
+    let shown = steps.filter(|&(index, step)| !way::is_said_next(step, packet.path.get(index + 1)));
     let row = |step: &PathStep| {
         let place = step.span.map_or(String::new(), |span| at(span, places));
-        let (answer, text) = told(step);
+        let (answer, text) = way::told(step);
         vec![place, answer.to_owned(), text]
     };
-    steps.map(|(_, step)| row(step)).collect()
-}
-
-/// A step in the words of a user: what was answered, and to what.
-fn told(step: &PathStep) -> (&'static str, String) {
-    let text = &step.text;
-    match step.kind {
-        StepKind::Guard { held: false } => ("no", text.clone()),
-        StepKind::Guard { held: true } => ("yes", text.clone()),
-        StepKind::Arm | StepKind::Else => ("taken", text.clone()),
-        StepKind::Turn(way) => ("taken", format!("{text}, way {way}")),
-        StepKind::Before => ("", format!("before the tree: {text}")),
-        StepKind::Tree => ("", format!("tree {text}")),
-        StepKind::Stage { exit: None } | StepKind::End => ("", text.clone()),
-        StepKind::Stage { exit: Some(exit) } => ("", format!("{text}, left by {exit}")),
-        StepKind::Refused => ("", format!("dropped here: {text}")),
-        StepKind::Node(offset) => ("", format!("node {offset} {text}")),
-    }
+    shown.map(|(_, step)| row(step)).collect()
 }
 
 fn short(test: &Test, places: &Places, sources: &Sources) -> String {
@@ -231,7 +191,7 @@ fn test_document(test: &Test, places: &Places, sources: &Sources) -> Value {
             "got": packet.got,
             "tables": tables,
             "passed": packet.finding == Finding::Passed,
-            "path": packet.path.iter().map(|step| step_document(step, places)).collect::<Vec<_>>(),
+            "path": packet.path.iter().map(|step| way::document(step, places)).collect::<Vec<_>>(),
         })
     });
     json!({
@@ -241,15 +201,5 @@ fn test_document(test: &Test, places: &Places, sources: &Sources) -> Value {
         "passed": test.passed(),
         "packets": packets.collect::<Vec<_>>(),
         "refused": findings::json(sources, &test.refused),
-    })
-}
-
-fn step_document(step: &PathStep, places: &Places) -> Value {
-    let (answer, text) = told(step);
-    json!({
-        "file": step.span.map(|span| &places.file(span).name),
-        "line": step.span.map(|span| places.start(span).line),
-        "answer": (!answer.is_empty()).then_some(answer),
-        "text": text,
     })
 }

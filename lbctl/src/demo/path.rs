@@ -63,9 +63,12 @@ pub fn words(path: &[PathStep]) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn step(kind: StepKind, text: &str) -> PathStep {
+        PathStep { kind, span: None, text: text.into(), fields: Vec::new() }
+    }
+
     #[test]
     fn a_way_is_told_without_the_arms_not_taken() {
-        let step = |kind, text: &str| PathStep { kind, span: None, text: text.into() };
         let path = [
             step(StepKind::Guard { held: false }, "src in app"),
             step(StepKind::Else, "else"),
@@ -81,15 +84,14 @@ mod tests {
 
     #[test]
     fn counters_are_known_by_their_labels() {
-        let turn = PathStep { kind: StepKind::Turn(2), span: None, text: "every 12".into() };
+        let turn = step(StepKind::Turn(2), "every 12");
         let (kind, label) = tally_of(&turn).unwrap();
         assert_eq!(kind, TallyKind::Way);
         assert!(label.matches("every 12: 2") && label.matches("every 12 by flow: 2"));
         assert!(!label.matches("every 12: 12") && !label.matches("every 120: 2"));
-        let exit =
-            PathStep { kind: StepKind::Stage { exit: Some("full") }, span: None, text: "track conns".into() };
+        let exit = step(StepKind::Stage { exit: Some("full") }, "track conns");
         assert!(tally_of(&exit).unwrap().1.matches("track conns (full)"));
-        let stage = PathStep { kind: StepKind::Stage { exit: None }, span: None, text: "track conns".into() };
+        let stage = step(StepKind::Stage { exit: None }, "track conns");
         assert!(tally_of(&stage).is_none());
     }
 }

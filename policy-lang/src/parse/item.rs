@@ -130,7 +130,7 @@ impl Reader {
         Some(setting)
     }
 
-    fn step(self, pair: Pair<'_, Rule>) -> Step {
+    pub(super) fn step(self, pair: Pair<'_, Rule>) -> Step {
         let span = self.span(&pair);
         let mut step = Step { words: Vec::new(), times: None, outcome: None, span };
         for pair in pair.into_inner() {

@@ -9,7 +9,7 @@ mod unexpected;
 use pest::Parser;
 use pest::iterators::{Pair, Pairs};
 
-use crate::ast::{Item, Word};
+use crate::ast::{Item, Step, Word};
 use crate::report::Report;
 use crate::source::{FileId, Span};
 use crate::text::Piece;
@@ -36,6 +36,20 @@ pub(crate) fn tree(text: &str, piece: Piece) -> Option<Item> {
     let slice = text.get(piece.start..piece.end).filter(|_| piece.sound)?;
     let reader = Reader { file: FileId(0), base: 0, placed: false };
     reader.item(Grammar::parse(Rule::item, slice).ok()?.next()?)
+}
+
+/// Reads the steps of an `expect` that stand alone; what fits no rule is reported and gives none.
+pub(crate) fn steps(file: FileId, text: &str, report: &mut Report) -> Vec<Step> {
+    let reader = Reader { file, base: 0, placed: true };
+    match Grammar::parse(Rule::steps, text) {
+        Ok(pairs) => {
+            pairs.filter(|pair| pair.as_rule() == Rule::step).map(|pair| reader.step(pair)).collect()
+        }
+        Err(error) => {
+            unexpected::report(file, text, Piece { start: 0, end: text.len(), sound: true }, &error, report);
+            Vec::new()
+        }
+    }
 }
 
 /// Turns pairs of the grammar into the tree. `None` cannot happen where the grammar's rules hold.

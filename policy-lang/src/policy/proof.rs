@@ -18,17 +18,14 @@ pub enum Step {
     /// `given seed 7`.
     GivenSeed(u64),
     /// `given ADDRESS in SET`.
-    GivenMember {
-        set: SetId,
-        addrs: AddrSet,
-        span: Span,
-    },
+    GivenMember { set: SetId, addrs: AddrSet, span: Span },
     /// `after 2s`.
     After(std::time::Duration),
     Packet {
         packet: PacketSpec,
         times: u32,
-        outcome: Outcome,
+        /// Every packet of an `expect` has one; those asked about on a command line have none.
+        outcome: Option<Outcome>,
         span: Span,
     },
 }

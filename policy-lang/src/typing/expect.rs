@@ -24,7 +24,7 @@ impl Typing<'_> {
                     .also(first.span, "the first one")
                     .help("give each a title of its own, so that a report can name it");
             }
-            let steps: Vec<Step> = steps.iter().filter_map(|step| self.step(step)).collect();
+            let steps: Vec<Step> = steps.iter().filter_map(|step| self.expected(step)).collect();
             if !steps.iter().any(|step| matches!(step, Step::Packet { .. })) && !self.report.has_errors() {
                 self.report
                     .warning("W0409", title.span, "this expectation sends no packet")
@@ -33,6 +33,30 @@ impl Typing<'_> {
             out.push(Expect { title: title.text.clone(), span: *span, steps });
         }
         out
+    }
+
+    /// A step of an `expect`, where each packet has an outcome.
+    fn expected(&mut self, step: &Written) -> Option<Step> {
+        let typed = self.step(step)?;
+        if let Step::Packet { outcome: None, span, .. } = typed {
+            self.report
+                .error("E0321", span, "this packet has no outcome")
+                .help("add `=> drop`, `=> pass`, `=> forward POOL` or another end");
+            return None;
+        }
+        Some(typed)
+    }
+
+    /// A step that asks what becomes of a packet, and so says nothing of its outcome.
+    pub(super) fn asked(&mut self, step: &Written) -> Option<Step> {
+        if let Some(outcome) = &step.outcome {
+            let place = outcome.first().map_or(step.span, |word| word.span);
+            self.report
+                .error("E0321", place, "what becomes of the packet is the answer, not the question")
+                .help("leave out `=> …`");
+            return None;
+        }
+        self.step(step)
     }
 
     fn step(&mut self, step: &Written) -> Option<Step> {
@@ -128,14 +152,11 @@ impl Typing<'_> {
             },
             None => 1,
         };
-        let Some(outcome) = &step.outcome else {
-            self.report
-                .error("E0321", step.span, "this packet has no outcome")
-                .help("add `=> drop`, `=> pass`, `=> forward POOL` or another end");
-            return None;
+        let outcome = match &step.outcome {
+            Some(words) => Some(self.outcome(step.span, words)?),
+            None => None,
         };
-        let outcome = self.outcome(step.span, outcome);
-        let (packet, outcome) = packet.zip(outcome)?;
+        let packet = packet?;
         Some(Step::Packet { packet, times, outcome, span: step.span })
     }
 

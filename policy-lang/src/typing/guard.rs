@@ -33,6 +33,13 @@ const FIELDS: &[(&str, Field, u64)] = &[
     ("flow", Field::Flow, 0),
 ];
 
+impl Field {
+    /// The field as a policy writes it.
+    pub fn word(self) -> &'static str {
+        FIELDS.iter().find(|(_, field, _)| *field == self).map_or("", |&(word, ..)| word)
+    }
+}
+
 /// Fields of the language that this edition does not look at.
 const LATER: &[(&str, &str, &str)] = &[
     ("iface", "N0518", "matching on an interface (`iface`)"),

@@ -21,7 +21,7 @@ use crate::ast::Word;
 use crate::load::Loaded;
 use crate::names::{Declared, Kind, Names};
 use crate::policy::{
-    AddrSet, Before, BeforeTree, DefaultEnd, Limit, Policy, Pool, Set, SetId, Side, Tracker, Vip,
+    AddrSet, Before, BeforeTree, DefaultEnd, Limit, Policy, Pool, Set, SetId, Side, Step, Tracker, Vip,
 };
 use crate::report::{Finding, Report};
 use crate::source::{Loader, Sources};
@@ -48,9 +48,23 @@ pub(crate) struct Typing<'a> {
     default: DefaultEnd,
 }
 
+/// Steps that somebody asks about, beside the policy.
+#[derive(Default)]
+pub(crate) struct Asked {
+    pub written: Vec<crate::ast::Step>,
+    /// Typed if the policy has no errors.
+    pub steps: Vec<Step>,
+    pub report: Report,
+}
+
 /// Types everything; None if there is no policy in the text. With errors in the report the tree holds stand-ins
 /// and must not leave this crate.
-pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Report) -> Option<Policy> {
+pub(crate) fn policy(
+    loaded: &mut Loaded,
+    loader: &dyn Loader,
+    report: &mut Report,
+    asked: &mut Asked,
+) -> Option<Policy> {
     let (names, declared) = crate::names::declare(&loaded.items, &loaded.lost, report);
     let mut typing = Typing {
         report,
@@ -95,6 +109,12 @@ pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Repo
         }
         return None;
     };
+    if !typing.report.has_errors() {
+        typing.names.report_unused(typing.report);
+        std::mem::swap(typing.report, &mut asked.report);
+        asked.steps = asked.written.iter().filter_map(|step| typing.asked(step)).collect();
+        std::mem::swap(typing.report, &mut asked.report);
+    }
     let policy = Policy {
         name: item.name.text.clone(),
         span: item.name.span,
@@ -112,7 +132,6 @@ pub(crate) fn policy(loaded: &mut Loaded, loader: &dyn Loader, report: &mut Repo
         asserts,
     };
     if !typing.report.has_errors() {
-        typing.names.report_unused(typing.report);
         crate::rules::check(&policy, typing.report);
     }
     Some(policy)

@@ -120,3 +120,31 @@ pub(crate) fn flags(word: &str) -> Option<u32> {
         (bits & bit == 0).then_some(bits | bit)
     })
 }
+
+impl Field {
+    /// A value of the field as a policy writes it: `syn-ack`, `echo-request`, `443`.
+    pub fn value_word(self, number: u32) -> String {
+        if self == Field::TcpFlags {
+            let all = [(FLAG_SYN, "syn"), (FLAG_FIN, "fin"), (FLAG_RST, "rst"), (FLAG_ACK, "ack")];
+            let set: Vec<&str> =
+                all.iter().filter(|(bit, _)| number & bit != 0).map(|(_, name)| *name).collect();
+            return if set.is_empty() { "none".to_owned() } else { set.join("-") };
+        }
+        let named = names(self).iter().find(|(_, value)| *value == number);
+        named.map_or_else(|| number.to_string(), |(name, _)| (*name).to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_flags_can_be_written() {
+        for number in 0..16 {
+            assert_eq!(flags(&Field::TcpFlags.value_word(number)), Some(number));
+        }
+        assert_eq!(Field::IcmpType.value_word(8), "echo-request");
+        assert_eq!(Field::Ttl.value_word(8), "8");
+    }
+}

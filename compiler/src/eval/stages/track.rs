@@ -26,7 +26,12 @@ pub(super) struct Transition {
 
 /// The tracker that committed the packet's live flow: what `flow in T` looks at.
 pub fn flow_tracker(state: &State, fields: &Fields) -> Option<u32> {
-    lookup(state, &flow_key(fields)).map(|(_, flow)| u32::from(flow.tracker))
+    live_flow(state, fields).map(|flow| u32::from(flow.tracker))
+}
+
+/// The packet's live flow as the tables hold it for this direction.
+pub fn live_flow<'a>(state: &'a State, fields: &Fields) -> Option<&'a Flow> {
+    lookup(state, &flow_key(fields)).map(|(_, flow)| flow)
 }
 
 /// Plans the next state of a known flow, or a new flow; exits `full` and `invalid`.
