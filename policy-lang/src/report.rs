@@ -44,6 +44,12 @@ impl Report {
         self.found.iter().filter(fault).count()
     }
 
+    /// There is an error, and all errors are refusals with one of these codes.
+    pub fn only_refuses(&self, codes: &[&str]) -> bool {
+        let mut errors = self.found.iter().filter(|finding| finding.severity == Severity::Error).peekable();
+        errors.peek().is_some() && errors.all(|finding| codes.contains(&finding.code))
+    }
+
     pub fn has_errors(&self) -> bool {
         self.found.iter().any(|finding| finding.severity == Severity::Error)
     }

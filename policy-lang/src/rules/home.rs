@@ -25,8 +25,10 @@ struct Reply<'p> {
 /// True, false, or it depends on more than is known.
 type Verdict = Option<bool>;
 
-pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
-    for (pool, place) in used(policy, order) {
+/// Replies of the pools `not_by_nat` go to the client without us.
+pub(super) fn check(policy: &Policy, order: &[TreeId], not_by_nat: &[PoolId], report: &mut Report) {
+    let pools = used(policy, order).into_iter().filter(|(pool, _)| !not_by_nat.contains(pool));
+    for (pool, place) in pools {
         let Some(pool) = policy.pools.get(pool.index()) else { continue };
         let lost = pool.backends.iter().take(BACKENDS).find(|backend| {
             let v4 = backend.v4.map(|(address, port)| (IpAddr::V4(address), port));

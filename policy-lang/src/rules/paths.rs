@@ -37,6 +37,7 @@ impl Known {
 
 struct Walk<'a> {
     policy: &'a Policy,
+    not_by_nat: &'a [PoolId],
     report: &'a mut Report,
     /// What is known at the head of each tree, over all places that lead to it.
     heads: Vec<Option<Known>>,
@@ -44,8 +45,8 @@ struct Walk<'a> {
     tracks: Vec<bool>,
 }
 
-/// `order` has each tree before those that it leads to.
-pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
+/// `order` has each tree before those that it leads to. The pools `not_by_nat` need no tracker.
+pub(super) fn check(policy: &Policy, order: &[TreeId], not_by_nat: &[PoolId], report: &mut Report) {
     let mut tracks = vec![false; policy.trees.len()];
     for id in order.iter().rev() {
         let Some(tree) = policy.trees.get(id.index()) else { continue };
@@ -54,7 +55,7 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
             *place = runs;
         }
     }
-    let mut walk = Walk { policy, report, heads: vec![None; policy.trees.len()], tracks };
+    let mut walk = Walk { policy, not_by_nat, report, heads: vec![None; policy.trees.len()], tracks };
     for side in &policy.sides {
         if let Some(guard) = &side.guard {
             walk.guard(guard, ALL);
@@ -249,7 +250,7 @@ impl Walk<'_> {
                 }
             }
             StageKind::Translate { pool, empty, .. } => {
-                if !known.tracked {
+                if !known.tracked && !self.not_by_nat.contains(pool) {
                     self.report
                         .error("E0405", stage.span, "this `translate` has no tracker in front of it")
                         .because("NAT takes its timeouts and its size from the tracker that has run before")

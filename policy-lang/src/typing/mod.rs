@@ -21,7 +21,8 @@ use crate::ast::Word;
 use crate::load::Loaded;
 use crate::names::{Declared, Kind, Names};
 use crate::policy::{
-    AddrSet, Before, BeforeTree, DefaultEnd, Limit, Policy, Pool, Set, SetId, Side, Step, Tracker, Vip,
+    AddrSet, Before, BeforeTree, DefaultEnd, Limit, Policy, Pool, PoolId, Set, SetId, Side, Step, Tracker,
+    Vip,
 };
 use crate::report::{Finding, Report};
 use crate::source::{Loader, Sources};
@@ -46,6 +47,8 @@ pub(crate) struct Typing<'a> {
     pools: Vec<Pool>,
     sides: Vec<Side>,
     default: DefaultEnd,
+    /// Pools that are reached by a way that is not yet possible; NAT stands in.
+    not_by_nat: Vec<PoolId>,
 }
 
 /// Steps that somebody asks about, beside the policy.
@@ -56,6 +59,13 @@ pub(crate) struct Asked {
     pub steps: Vec<Step>,
     pub report: Report,
 }
+
+/// Refusals that leave the tree in its shape: a stage is left out, an end is `drop`, a pool or tracker lacks a
+/// setting. What asks for other packets (`iface`, `sni`, …) is not among them, as no guard could stand in.
+const SAME_SHAPE: &[&str] = &[
+    "N0501", "N0502", "N0503", "N0505", "N0507", "N0508", "N0509", "N0510", "N0511", "N0512", "N0513",
+    "N0514", "N0515", "N0516", "N0517", "N0522",
+];
 
 /// Types everything; None if there is no policy in the text. With errors in the report the tree holds stand-ins
 /// and must not leave this crate.
@@ -82,6 +92,7 @@ pub(crate) fn policy(
         pools: Vec::new(),
         sides: Vec::new(),
         default: DefaultEnd::Drop,
+        not_by_nat: Vec::new(),
     };
     typing.refuse_kinds();
     typing.constants();
@@ -133,6 +144,8 @@ pub(crate) fn policy(
     };
     if !typing.report.has_errors() {
         crate::rules::check(&policy, typing.report);
+    } else if typing.report.only_refuses(SAME_SHAPE) {
+        crate::rules::check_refused(&policy, &typing.not_by_nat, typing.report);
     }
     Some(policy)
 }

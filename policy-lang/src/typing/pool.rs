@@ -6,7 +6,7 @@ use super::Typing;
 use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::names::Kind;
-use crate::policy::{Backend, Pick, Pool, Via};
+use crate::policy::{Backend, Pick, Pool, PoolId, Via};
 use crate::value::{addr, quantity};
 
 const KNOWN: &[&str] = &["pick", "via", "source", "ports", "backend", "health"];
@@ -215,6 +215,7 @@ impl Typing<'_> {
             "ipip" | "gue" | "l2dsr" => {
                 let what = format!("direct server return (`via {}`)", word.text);
                 self.not_yet("N0508", setting.span, &what, "use `via nat` for now");
+                self.not_by_nat.push(PoolId(self.pools.len() as u32));
             }
             other => {
                 let ways = ["nat", "ipip", "gue", "l2dsr"];

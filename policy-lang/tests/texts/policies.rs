@@ -78,3 +78,36 @@ fn the_reference_lists_every_refusal() {
         assert!(page.contains(&format!("`{}`", finding.code)), "{} is not in docs/language.md", finding.code);
     }
 }
+
+/// The codes found in `edge.lbp` after this change, sorted.
+fn codes_of_edge_with(from: &str, to: &str) -> Vec<&'static str> {
+    let text =
+        std::fs::read_to_string(common::repository("policies/edge.lbp")).expect("the policy can be read");
+    assert!(text.contains(from), "{from}");
+    let directory = common::Directory(common::repository("policies"));
+    let checked = policy_lang::check("edge.lbp", text.replacen(from, to, 1), &directory);
+    let told = checked.diagnostics.iter().filter(|finding| finding.severity != Severity::Allowed);
+    let mut codes: Vec<&str> =
+        told.map(|finding| finding.code).filter(|code| !code.starts_with('N')).collect();
+    codes.sort_unstable();
+    codes
+}
+
+#[test]
+fn paths_are_judged_around_what_is_refused() {
+    let none: [&str; 0] = [];
+    assert_eq!(codes_of_edge_with("lbp 1", "lbp 1"), none);
+    // NAT without a tracker; the pool behind direct server return needs none.
+    assert_eq!(codes_of_edge_with("    -> track flows (full -> drop, invalid -> drop)\n", ""), ["E0405"]);
+    // Replies no longer come home; those of the other pools go to the client without us.
+    assert_eq!(codes_of_edge_with("side B when src in api_pool", "side B when src in office"), ["E0406"]);
+    // An arm behind one that takes all of it, next to a set that is filled at run time.
+    let shadowed = "to web                                   -> web_out\n    to web and ttl == 3 -> drop";
+    assert_eq!(
+        codes_of_edge_with("to web                                   -> web_out", shadowed),
+        ["E0414"]
+    );
+    // Which packets `iface` asks for is not known: no judgement.
+    let unknown = "to web                                   -> web_out\n    iface == lan or to web -> drop";
+    assert_eq!(codes_of_edge_with("to web                                   -> web_out", unknown), none);
+}
