@@ -14,8 +14,10 @@ pub const FRESH: u32 = 4_096;
 
 /// The program under test and the same program that passes every packet at once (`FEATURE_BENCH_FLOOR`), with the
 /// interface that packets arrive on.
-pub struct Bench {
+pub struct Bench<'a> {
     pub program: Trial,
+    /// Loads it anew, with empty tables.
+    pub load: &'a dyn Fn() -> Result<Trial, Error>,
     pub floor: Trial,
     pub ifindex: u32,
 }
@@ -31,14 +33,15 @@ pub struct Figures {
     pub floor_median_ns: u32,
 }
 
-/// What a mix sends: the same frames in every round, or others in each so that they are new to the program.
+/// What a mix sends: the same frames in every round, or others in each so that they are new to the program. Where there
+/// are no others, the program is loaded anew and they begin again.
 /// All frames of a mix have one length.
 pub enum Frames {
     Same(Vec<Vec<u8>>),
     Fresh(Box<dyn Fn(u32) -> Vec<Vec<u8>>>),
 }
 
-impl Bench {
+impl Bench<'_> {
     /// Sends every frame once, without timing.
     pub fn send(&mut self, frames: &[Vec<u8>]) -> Result<(), Error> {
         let Some(first) = frames.first() else { return Ok(()) };
@@ -51,12 +54,18 @@ impl Bench {
     pub fn measure(&mut self, frames: &Frames, rounds: u32) -> Result<(Figures, Vec<Action>), Error> {
         let mut actions = Vec::new();
         let (mut floor, mut whole) = (Vec::new(), Vec::new());
+        let mut loaded = 0;
         for round in 0..=rounds {
-            let fresh;
+            let mut fresh;
             let (sent, set) = match frames {
                 Frames::Same(frames) => (frames, round == 0),
                 Frames::Fresh(make) => {
-                    fresh = make(round);
+                    fresh = make(round - loaded);
+                    if fresh.is_empty() {
+                        self.program = (self.load)()?;
+                        loaded = round;
+                        fresh = make(0);
+                    }
                     (&fresh, true)
                 }
             };

@@ -93,20 +93,16 @@ fn within(
     next_hop: NextHop,
 ) -> Result<Report, ebpf_runtime::Error> {
     stay_on_one_cpu();
-    // What one mix leaves in the tables would be in the way of the next.
-    let fresh = |bench: Option<Bench>| -> Result<Bench, ebpf_runtime::Error> {
-        let floor = match bench {
-            Some(Bench { floor, .. }) => floor,
-            // It returns before it looks at its image.
-            None => Trial::load(&Image::default(), FEATURE_BENCH | FEATURE_BENCH_FLOOR)?,
-        };
+    let load = || {
         let mut program = Trial::load(image, FEATURE_BENCH)?;
         for (ordinal, backend) in image.backends.iter().enumerate() {
             program.set_backend(ordinal as u32, backend.state, next_hop);
         }
-        Ok(Bench { program, floor, ifindex })
+        Ok(program)
     };
-    let mut bench = fresh(None)?;
+    // It returns before it looks at its image.
+    let floor = Trial::load(&Image::default(), FEATURE_BENCH | FEATURE_BENCH_FLOOR)?;
+    let mut bench = Bench { program: load()?, load: &load, floor, ifindex };
     let found = mixes::find(policy);
     let mut report = Report {
         verified_instructions: bench.program.verified_instructions()?,
@@ -128,7 +124,8 @@ fn within(
         measure(mix.name, mix.budget, &Frames::Same(mix.frames), &mut bench)?;
     }
     if let Some(start) = found.flows {
-        bench = fresh(Some(bench))?;
+        // What one mix leaves in the tables would be in the way of the next.
+        bench.program = load()?;
         for flow in flows::establish(&mut bench, &[start.one()])? {
             measure("tracked flow, forward", Some(40), &Frames::Same(vec![flow.forward]), &mut bench)?;
             measure("tracked flow, back", Some(40), &Frames::Same(vec![flow.back]), &mut bench)?;
@@ -136,7 +133,7 @@ fn within(
         let firsts = start.many();
         let others = move |round| start.fresh(round);
         measure("new flow", Some(120), &Frames::Fresh(Box::new(others)), &mut bench)?;
-        bench = fresh(Some(bench))?;
+        bench.program = load()?;
         let mut many = Vec::new();
         for some in firsts.chunks(AT_ONCE) {
             many.extend(flows::establish(&mut bench, some)?.into_iter().map(|flow| flow.forward));
