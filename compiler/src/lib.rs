@@ -9,6 +9,7 @@ pub mod graph;
 pub mod image;
 mod lower;
 pub mod packet;
+pub mod prove;
 pub mod tables;
 
 pub use lower::{MAX_DECISION_WORDS, MAX_WORDS, compile};

@@ -316,6 +316,59 @@ fn test(dice: &mut Dice<'_>, field: Field, values: Values) -> Test {
     }
 }
 
+/// What a policy's `assert` could say of it, true or not.
+pub fn claim(dice: &mut Dice<'_>, policy: &Policy) -> Claim {
+    let mut names: Vec<String> = policy.pools.iter().map(|pool| pool.name.clone()).collect();
+    names.extend(policy.trees.iter().map(|tree| tree.name.clone()));
+    names.extend(policy.limits.iter().map(|limit| limit.name.clone()));
+    names.extend(policy.trackers.iter().map(|tracker| tracker.name.clone()));
+    let ends = [End::Drop, End::Pass, End::Forward, End::ReplyEcho];
+    let trees = policy.trees.len();
+    let (never, goal) = match dice.below(6) {
+        0 | 1 => (true, Goal::Ends(dice.of(&ends))),
+        2 => (false, Goal::Ends(dice.of(&ends))),
+        3 if trees > 0 => (true, Goal::ReachesTree(TreeId(dice.below(trees) as u32))),
+        3 | 4 => (true, Goal::ReachesPool(PoolId(dice.below(2) as u32))),
+        _ => (true, Goal::ReachesStage(policy.trackers[dice.below(2)].name.clone())),
+    };
+    let without = if dice.below(3) == 0 { vec![dice.of(&names)] } else { Vec::new() };
+    Claim { never, guard: guard(dice, 2), goal, without, span: dice.span() }
+}
+
+/// Packets between all pairs of the addresses that guards name, one of each kind.
+pub fn every_packet() -> Vec<PacketSpec> {
+    let v4: Vec<IpAddr> = V4.iter().map(|&addr| Ipv4Addr::from(addr).into()).collect();
+    let v6: Vec<IpAddr> = V6.iter().map(|&addr| Ipv6Addr::from(addr).into()).collect();
+    let tcp = |dport, flags| ProtoSpec::Tcp { sport: 1_000, dport, flags, seq: 0, ack: 0 };
+    let kinds = [
+        tcp(22, 1),
+        tcp(80, 1),
+        tcp(443, 2),
+        tcp(9, 0),
+        ProtoSpec::Udp { sport: 22, dport: 443 },
+        ProtoSpec::Udp { sport: 80, dport: 22 },
+        ProtoSpec::Icmp { kind: 8, code: 0, id: 7 },
+        ProtoSpec::Icmp6 { kind: 128, code: 0, id: 7 },
+        ProtoSpec::Other(47),
+    ];
+    let mut all = Vec::new();
+    for addrs in [v4, v6] {
+        for (&src, &dst) in addrs.iter().flat_map(|src| addrs.iter().map(move |dst| (src, dst))) {
+            all.extend(kinds.iter().map(|proto| PacketSpec {
+                src,
+                dst,
+                proto: proto.clone(),
+                ttl: 64,
+                dscp: 0,
+                vlan: None,
+                frag: 0,
+                payload: Vec::new(),
+            }));
+        }
+    }
+    all
+}
+
 pub fn packet(dice: &mut Dice<'_>) -> PacketSpec {
     let v4: Vec<IpAddr> =
         V4.iter().map(|&addr| Ipv4Addr::from(addr).into()).chain([BACKEND4.into()]).collect();

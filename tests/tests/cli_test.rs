@@ -81,6 +81,7 @@ fn json_has_the_way_as_well() {
     exit 1
     --- out
     {
+      "asserts": [],
       "failed": 1,
       "file": "p.lbp",
       "findings": [],
@@ -152,12 +153,26 @@ fn a_policy_with_errors_is_not_tested() {
 }
 
 #[test]
+fn a_false_claim_fails_check_and_test_with_a_packet() {
+    let text = "lbp 1\npolicy p { default drop } = match {\n  proto == tcp -> pass\n  else -> drop\n}\n\
+                assert \"closed\" { always proto == udp ends drop\n  never dst in 10.0.0.0/8 ends pass }\n";
+    let desk = Desk::new(&[("p.lbp", text)]);
+    let told = "p.lbp:7:3: error[E0701]: the claim in \"closed\" is false for \
+                `packet tcp syn src 198.51.100.7:50000 dst 10.0.0.0:443`\n";
+    let checked = desk.lbctl(&["check", "p.lbp", "--format", "short"]);
+    assert_eq!((checked.code, checked.err.as_str()), (Some(1), format!("{told}p.lbp: 1 error\n").as_str()));
+    let tested = desk.lbctl(&["test", "p.lbp", "--format", "short"]);
+    let summary = "p.lbp: 1 of 2 claims do not hold\n";
+    assert_eq!((tested.code, tested.out), (Some(1), format!("{told}{summary}")));
+}
+
+#[test]
 fn nothing_to_test_is_said() {
     let desk = Desk::new(&[("p.lbp", "lbp 1\npolicy p { default drop } = drop\n")]);
     insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp"]), @r#"
     exit 0
     --- out
-    p.lbp: no expect blocks, nothing to test
+    p.lbp: no expect or assert blocks, nothing to test
     "#);
     insta::assert_snapshot!(desk.lbctl(&["test", "missing.lbp"]), @r#"
     exit 2

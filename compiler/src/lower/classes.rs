@@ -17,7 +17,6 @@ pub struct Runs<T> {
     pub runs: Vec<(T, u32)>,
 }
 
-#[cfg(test)]
 impl<T: Ord + Copy> Runs<T> {
     /// The class of a value, by search.
     pub fn class(&self, value: T) -> u32 {

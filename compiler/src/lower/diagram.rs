@@ -149,6 +149,33 @@ impl Diagrams {
         }
     }
 
+    /// Of a diagram with leaves, the guard that holds where it leads to this one.
+    pub fn select(&mut self, root: Ref, wanted: Ref) -> Result<Ref, TooLarge> {
+        self.select_below(root, wanted, &mut HashMap::new())
+    }
+
+    fn select_below(
+        &mut self,
+        root: Ref,
+        wanted: Ref,
+        known: &mut HashMap<Ref, Ref>,
+    ) -> Result<Ref, TooLarge> {
+        let Some(row) = self.row(root).cloned() else {
+            return Ok(if root == wanted { TRUE } else { NOTHING });
+        };
+        if let Some(&made) = known.get(&root) {
+            return Ok(made);
+        }
+        let default = self.select_below(row.default, wanted, known)?;
+        let mut exceptions = Vec::with_capacity(row.exceptions.len());
+        for &(class, child) in &row.exceptions {
+            exceptions.push((class, self.select_below(child, wanted, known)?));
+        }
+        let made = self.make(row.field, default, exceptions)?;
+        known.insert(root, made);
+        Ok(made)
+    }
+
     fn apply(&mut self, op: Op, left: Ref, right: Ref) -> Result<Ref, TooLarge> {
         if let Some(&known) = self.memo.get(&(op, left, right)) {
             return Ok(known);
@@ -237,7 +264,6 @@ impl Diagrams {
     }
 
     /// Where a packet of these classes ends.
-    #[cfg(test)]
     pub fn walk(&self, root: Ref, classes: &[u32; FIELDS]) -> Ref {
         let mut at = root;
         while let Some(row) = self.row(at) {

@@ -208,7 +208,8 @@ impl<'p> Sets<'p> {
         }
     }
 
-    fn ranges(&mut self, field: Field, ranges: Vec<(u32, u32)>, span: Span) -> Formula {
+    /// Membership of a list of values of a field other than the addresses: inclusive, sorted, disjoint.
+    pub fn ranges(&mut self, field: Field, ranges: Vec<(u32, u32)>, span: Span) -> Formula {
         let at = field as usize;
         let set = *self.small[at].entry(ranges.clone()).or_insert_with(|| {
             self.small_lists[at].push(ranges);
@@ -218,7 +219,8 @@ impl<'p> Sets<'p> {
         Formula::In(field, set)
     }
 
-    fn addresses(&mut self, field: Field, addrs: &Arc<AddrSet>, span: Span) -> Formula {
+    /// Membership of a set of addresses; the field is `Src` or `Dst`.
+    pub fn addresses(&mut self, field: Field, addrs: &Arc<AddrSet>, span: Span) -> Formula {
         let at = field as usize;
         let sets = &mut self.addresses[at];
         // Looking at the place first reads a list of a million prefixes once, however many guards name it.

@@ -87,7 +87,7 @@ impl<'a, 'p> Regions<'a, 'p> {
     }
 
     /// Halves, not one arm after the other: merging into one growing diagram would cost the square of the arms.
-    fn first_match(&mut self, parts: &[(Ref, Span)]) -> Result<Ref, Outgrown> {
+    pub fn first_match(&mut self, parts: &[(Ref, Span)]) -> Result<Ref, Outgrown> {
         match parts {
             [] => Ok(NOTHING),
             [(part, _)] => Ok(*part),
@@ -99,7 +99,8 @@ impl<'a, 'p> Regions<'a, 'p> {
         }
     }
 
-    fn guard(&mut self, formula: &Formula) -> Result<Ref, TooLarge> {
+    /// Where a formula holds.
+    pub fn guard(&mut self, formula: &Formula) -> Result<Ref, TooLarge> {
         match formula {
             Formula::In(field, set) => {
                 let classes = self.classes;

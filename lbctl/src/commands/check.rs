@@ -11,7 +11,7 @@ use crate::console::{Console, Exit, Outcome};
 use crate::{findings, policy_file};
 
 #[derive(clap::Args, Debug)]
-#[command(about = "Find mistakes in a policy: names, types, what can never be reached", after_help = EXAMPLES)]
+#[command(about = "Find mistakes in a policy: names, types, what can never be reached, claims that are false", after_help = EXAMPLES)]
 pub struct Args {
     /// The policy; - reads standard input.
     #[arg(value_name = "FILE")]
@@ -32,7 +32,12 @@ Examples:
 Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be read.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
-    let file = policy_file::load(&args.file, &args.deny)?;
+    let mut file = policy_file::load(&args.file, &args.deny)?;
+    // A policy with errors may not mean what its claims speak of.
+    if let (Some(policy), Some(_)) = (&file.policy, &file.image) {
+        let proofs = compiler::prove::run(policy);
+        file.findings.extend(proofs.diagnostics());
+    }
     let errors = findings::errors(&file.findings);
     file.tell(console, args.format.format());
     if args.format.format() == Format::Json {
@@ -67,6 +72,7 @@ fn contents(policy: &Policy) -> String {
         (policy.trackers.len(), "tracker"),
         (policy.pools.len(), "pool"),
         (policy.expects.len(), "expect block"),
+        (policy.asserts.iter().map(|assert| assert.claims.len()).sum(), "proved claim"),
     ];
     let said = parts.iter().filter(|(count, _)| *count > 0);
     let said: Vec<String> =

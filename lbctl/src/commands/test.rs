@@ -1,5 +1,5 @@
-//! Owns `lbctl test`: what became of the expect blocks, as text or as JSON.
-//! Never runs a packet itself.
+//! Owns `lbctl test`: what became of the expect and assert blocks, as text or as JSON.
+//! Never runs a packet or proves a claim itself.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use compiler::eval::PathStep;
 use compiler::expect::{self, Finding, Packet, Report, Test};
+use compiler::prove::{self, Asserted};
 use policy_lang::source::{Sources, Span};
 use serde_json::{Value, json};
 
@@ -20,7 +21,7 @@ use crate::{findings, policy_file};
 
 #[derive(clap::Args, Debug)]
 #[command(
-    about = "Run a policy's expect blocks through the reference evaluator and the compiled tables",
+    about = "Run a policy's expect blocks through evaluator and compiled tables, and prove its assert blocks",
     after_help = EXAMPLES
 )]
 pub struct Args {
@@ -46,41 +47,66 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     if errors > 0 {
         file.tell(console, format);
     }
-    let report = match (&file.policy, &file.image) {
-        (Some(policy), Some(image)) => expect::run(policy, &file.sources, Some(image)),
-        _ => Report { tests: Vec::new() },
+    let (report, proofs) = match (&file.policy, &file.image) {
+        (Some(policy), Some(image)) => (expect::run(policy, &file.sources, Some(image)), prove::run(policy)),
+        _ => (Report { tests: Vec::new() }, prove::Report { asserts: Vec::new() }),
     };
-    let places = Places::of(&file.sources, spans(&report));
+    let titles = proofs.asserts.iter().map(|assert| assert.span);
+    let places = Places::of(&file.sources, spans(&report).chain(titles));
     match format {
-        Format::Json => console.json(&document(&file, &report, &places))?,
+        Format::Json => console.json(&document(&file, &report, &proofs, &places))?,
         _ if errors > 0 => console.say(&format!("{}: not tested: {}\n", file.name, file.why_not())),
         Format::Human => {
             for test in &report.tests {
                 console.write_all(human(test, &places, &file.sources).as_bytes())?;
+            }
+            for assert in &proofs.asserts {
+                console.write_all(human_proof(assert, &file.sources).as_bytes())?;
             }
         }
         Format::Short => {
             for test in &report.tests {
                 console.write_all(short(test, &places, &file.sources).as_bytes())?;
             }
+            console.write_all(findings::short(&file.sources, &proofs.diagnostics()).as_bytes())?;
         }
     }
     if format != Format::Json && errors == 0 {
-        writeln!(console, "{}: {}", file.name, summary(&report))?;
+        writeln!(console, "{}: {}", file.name, summary(&report, &proofs))?;
     }
-    Ok(if errors == 0 && report.passed() { Exit::Well } else { Exit::Findings })
+    Ok(if errors == 0 && report.passed() && proofs.holds() { Exit::Well } else { Exit::Findings })
 }
 
-fn summary(report: &Report) -> String {
+fn summary(report: &Report, proofs: &prove::Report) -> String {
+    let (tests, claims) = (tested(report), proved(proofs));
+    [tests, claims]
+        .into_iter()
+        .flatten()
+        .reduce(|tests, claims| format!("{tests}; {claims}"))
+        .unwrap_or_else(|| "no expect or assert blocks, nothing to test".to_owned())
+}
+
+fn proved(proofs: &prove::Report) -> Option<String> {
+    let all: usize = proofs.asserts.iter().map(|assert| assert.claims.len()).sum();
+    let failed = proofs.diagnostics().len();
+    match (all, failed) {
+        (0, _) => None,
+        (1, 0) => Some("1 claim proved".to_owned()),
+        (all, 0) => Some(format!("{all} claims proved")),
+        (all, failed) => Some(format!("{failed} of {all} claims do not hold")),
+    }
+}
+
+fn tested(report: &Report) -> Option<String> {
     let failed = report.tests.iter().filter(|test| !test.passed()).count();
     let packets: u64 =
         report.tests.iter().flat_map(|test| &test.packets).map(|packet| u64::from(packet.times)).sum();
     let by = "through the evaluator and the compiled tables";
     match (report.tests.len(), failed) {
-        (0, _) => "no expect blocks, nothing to test".to_owned(),
-        (1, 0) => format!("1 test passed ({packets} packets, {by})"),
-        (all, 0) => format!("{all} tests passed ({packets} packets, {by})"),
-        (all, failed) => format!("{failed} of {all} tests failed"),
+        (0, _) => None,
+        (1, 0) => Some(format!("1 test passed ({packets} packets, {by})")),
+        (all, 0) => Some(format!("{all} tests passed ({packets} packets, {by})")),
+        (all, failed) => Some(format!("{failed} of {all} tests failed")),
     }
 }
 
@@ -127,6 +153,13 @@ fn human(test: &Test, places: &Places, sources: &Sources) -> String {
     text
 }
 
+fn human_proof(assert: &Asserted, sources: &Sources) -> String {
+    if assert.holds() {
+        return format!("proved  {}\n", assert.title);
+    }
+    format!("FALSE   {}\n{}", assert.title, findings::human(sources, &assert.diagnostics(), false))
+}
+
 /// Place, answer and text of each step.
 fn way(packet: &Packet, places: &Places) -> Vec<Vec<String>> {
     let steps = packet.path.iter().enumerate();
@@ -158,10 +191,19 @@ fn short(test: &Test, places: &Places, sources: &Sources) -> String {
     text
 }
 
-fn document(file: &PolicyFile, report: &Report, places: &Places) -> Value {
+fn document(file: &PolicyFile, report: &Report, proofs: &prove::Report, places: &Places) -> Value {
     let failed = report.tests.iter().filter(|test| !test.passed()).count();
     let tests: Vec<Value> =
         report.tests.iter().map(|test| test_document(test, places, &file.sources)).collect();
+    let asserts = proofs.asserts.iter().map(|assert| {
+        json!({
+            "title": assert.title,
+            "file": places.file(assert.span).name,
+            "line": places.start(assert.span).line,
+            "holds": assert.holds(),
+            "findings": findings::json(&file.sources, &assert.diagnostics()),
+        })
+    });
     json!({
         "version": 1,
         "file": file.name,
@@ -169,6 +211,7 @@ fn document(file: &PolicyFile, report: &Report, places: &Places) -> Value {
         "passed": report.tests.len() - failed,
         "failed": failed,
         "tests": tests,
+        "asserts": asserts.collect::<Vec<_>>(),
         "findings": findings::json(&file.sources, &file.findings),
     })
 }

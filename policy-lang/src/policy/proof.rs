@@ -86,7 +86,7 @@ pub enum Outcome {
     ForwardTo(std::net::IpAddr, Option<u16>),
 }
 
-/// Parsed and resolved; proved by a later edition of `check`.
+/// `assert "…" { … }`: claims about all packets.
 #[derive(Clone, Debug)]
 pub struct Assert {
     pub title: String,

@@ -68,7 +68,9 @@ impl Typing<'_> {
             self.report.error("E0312", words.first().map_or(step.span, |word| word.span), message);
             return None;
         }
-        let headers = if v4 { 20 } else { 40 } + header(&proto);
+        // IPv6 fragments have a header of their own.
+        let fragment = if !v4 && said.frag.is_some_and(|kind| kind != named::FRAG_NONE) { 8 } else { 0 };
+        let headers = if v4 { 20 } else { 40 } + fragment + header(&proto);
         let mut payload = said.payload;
         if let Some((len, word)) = said.len {
             let least = headers + payload.len();

@@ -1,0 +1,287 @@
+//! Claims against what the evaluator does: on random policies and every packet of a small universe, and on policies as
+//! text.
+
+use std::path::Path;
+
+use policy_lang::policy::*;
+use policy_lang::source::Loader;
+use proptest::prelude::*;
+
+use super::{Finding, Witness, Written, run};
+use crate::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
+use crate::packet::{build, parse};
+use crate::random::{Dice, claim, every_packet, packet, policy};
+
+/// The same policy with a tree that says whether the guard holds.
+fn asks(policy: &Policy, guard: &Guard) -> Policy {
+    let span = policy.span;
+    let end = |end| Chain { stages: Vec::new(), tail: Tail::End(end, span), span };
+    let arm = Arm { guard: guard.clone(), text: String::new(), span, chain: end(End::Pass) };
+    let region = Match { arms: vec![arm], otherwise: Box::new(end(End::Drop)), otherwise_span: span, span };
+    let root = Chain { stages: Vec::new(), tail: Tail::Match(region), span };
+    Policy { root, trees: Vec::new(), ..policy.clone() }
+}
+
+fn is_named(policy: &Policy, step: &PathStep, goal: &Goal) -> bool {
+    match goal {
+        Goal::ReachesPool(pool) => step.text == format!("translate {}", policy.pools[pool.index()].name),
+        Goal::ReachesTree(tree) => {
+            step.kind == StepKind::Tree && step.text == policy.trees[tree.index()].name
+        }
+        Goal::ReachesStage(name) => {
+            step.text == format!("limit {name}") || step.text == format!("track {name}")
+        }
+        Goal::Ends(_) => false,
+    }
+}
+
+/// Whether what the evaluator did is what the claim excludes; by the record of the way alone.
+fn is_against(policy: &Policy, claim: &Claim, met: &Run) -> bool {
+    let steps: Vec<&PathStep> =
+        met.path.iter().filter(|step| !matches!(step.kind, StepKind::Guard { .. } | StepKind::Arm)).collect();
+    let is_without = |step: &PathStep| {
+        let words: Vec<&str> = step.text.split(' ').collect();
+        let name = match step.kind {
+            StepKind::Tree => Some(step.text.as_str()),
+            StepKind::Stage { .. } if words[0] != "count" => words.get(1).copied(),
+            _ => None,
+        };
+        name.is_some_and(|name| claim.without.iter().any(|without| without == name))
+    };
+    let end = match &claim.goal {
+        Goal::Ends(end) => *end,
+        goal => {
+            let reached = steps.iter().position(|step| is_named(policy, step, goal));
+            return reached.is_some_and(|at| !steps[..at].iter().any(|step| is_without(step)));
+        }
+    };
+    if steps.iter().any(|step| is_without(step)) || steps[0].kind == StepKind::Before {
+        return false;
+    }
+    let is_refused = met.path.last().is_some_and(|step| step.kind == StepKind::Refused);
+    let is_by_end = is_refused && met.path.iter().any(|step| step.kind == StepKind::End);
+    let ended = match met.verdict {
+        Verdict::Drop => End::Drop,
+        Verdict::Pass => End::Pass,
+        Verdict::Forward => End::Forward,
+        Verdict::Reply => End::ReplyEcho,
+        Verdict::NotYet(end) => end,
+    };
+    !is_by_end && (ended == end) == claim.never
+}
+
+struct Held<'a> {
+    policy: &'a Policy,
+    evaluator: Evaluator<'a>,
+    /// For each claim, the policy that says whether its guard holds.
+    guards: Vec<Policy>,
+    findings: Vec<Finding>,
+}
+
+impl Held<'_> {
+    /// No packet that the evaluator is given may do what is proved never to happen.
+    fn meets(&self, state: &mut State, spec: &PacketSpec) -> Result<(), TestCaseError> {
+        let frame = build(spec);
+        let before = state.clone();
+        let met = self.evaluator.run(state, &frame);
+        let claims = &self.policy.asserts[0].claims;
+        for ((claim, guard), finding) in claims.iter().zip(&self.guards).zip(&self.findings) {
+            let holds = || Evaluator::new(guard).run(&mut before.clone(), &frame).verdict == Verdict::Pass;
+            if matches!(finding, Finding::Holds)
+                && is_against(self.policy, claim, &met)
+                && parse(&frame).is_ok()
+            {
+                prop_assert!(!holds(), "proved, but {}\n{claim:#?}\n{:#?}", Written(spec), met.path);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A packet against a claim exists, is spoken of, and goes the way told where no state has a say in it.
+fn is_real(policy: &Policy, claim: &Claim, guard: &Policy, witness: &Witness) -> Result<(), TestCaseError> {
+    let frame = build(&witness.packet);
+    prop_assert!(parse(&frame).is_ok(), "{:?}", witness.packet);
+    let fresh = State { clock: 1 << 50, ..State::new([0; 2]) };
+    if witness.flow.is_none() {
+        let mut state = fresh.clone();
+        let holds = Evaluator::new(guard).run(&mut state, &frame).verdict == Verdict::Pass;
+        prop_assert!(holds, "{}\n{claim:#?}", Written(&witness.packet));
+    }
+    let met = Evaluator::new(policy).run(&mut fresh.clone(), &frame);
+    let is_pure = witness.flow.is_none()
+        && witness.way.iter().enumerate().all(|(at, step)| match step.kind {
+            StepKind::Stage { .. } => step.text.starts_with("count ") || at + 1 == witness.way.len(),
+            StepKind::Turn(_) | StepKind::Refused => false,
+            _ => true,
+        });
+    prop_assert!(witness.at_once || !is_pure, "{:#?}\n{:#?}", witness, met.path);
+    if witness.at_once {
+        let answers = is_against(policy, claim, &met);
+        prop_assert!(answers, "{}\n{claim:#?}\n{:#?}", Written(&witness.packet), met.path);
+    }
+    Ok(())
+}
+
+fn agree(choices: &[u32], claims: &[u32], packets: &[u32]) -> Result<(), TestCaseError> {
+    let mut policy = policy(&mut Dice::new(choices));
+    let claims: Vec<Claim> = claims.chunks(24).map(|chunk| claim(&mut Dice::new(chunk), &policy)).collect();
+    let guards: Vec<Policy> = claims.iter().map(|claim| asks(&policy, &claim.guard)).collect();
+    policy.asserts = vec![Assert { title: "random".to_owned(), span: policy.span, claims }];
+    let report = run(&policy);
+    let findings: Vec<Finding> = report.asserts[0].claims.iter().map(|proof| proof.finding.clone()).collect();
+    for ((claim, guard), finding) in policy.asserts[0].claims.iter().zip(&guards).zip(&findings) {
+        match finding {
+            Finding::Holds => {}
+            Finding::False(witness) => is_real(&policy, claim, guard, witness)?,
+            Finding::TooLarge => prop_assert!(false, "a small policy"),
+        }
+    }
+    let held = Held { policy: &policy, evaluator: Evaluator::new(&policy), guards, findings };
+    let mut state = State { clock: 1 << 50, ..State::new([7, 11]) };
+    for spec in every_packet() {
+        held.meets(&mut state, &spec)?;
+    }
+    for choices in packets.chunks(12) {
+        held.meets(&mut state, &packet(&mut Dice::new(choices)))?;
+        state.clock += 40_000_000;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+
+    #[test]
+    fn proofs_agree_with_every_packet_of_a_small_universe(
+        choices in prop::collection::vec(any::<u32>(), 60..600),
+        claims in prop::collection::vec(any::<u32>(), 24 * 6),
+        packets in prop::collection::vec(any::<u32>(), 12 * 80),
+    ) {
+        agree(&choices, &claims, &packets)?;
+    }
+
+    #[test]
+    fn a_packet_reads_as_it_is_written(choices in prop::collection::vec(any::<u32>(), 12)) {
+        let mut spec = packet(&mut Dice::new(&choices));
+        match &mut spec.proto {
+            ProtoSpec::Tcp { seq, ack, .. } => (*seq, *ack) = (0, 0),
+            ProtoSpec::Icmp { id, .. } | ProtoSpec::Icmp6 { id, .. } => *id = 0,
+            _ => {}
+        }
+        let text = format!("policy p {{ default drop }} = drop\nexpect \"x\" {{ {} => drop }}", Written(&spec));
+        let policy = checked(&text);
+        let Step::Packet { packet, .. } = &policy.expects[0].steps[0] else { panic!("{text}") };
+        prop_assert_eq!(build(packet), build(&spec), "{}", text);
+    }
+}
+
+struct NoFiles;
+
+impl Loader for NoFiles {
+    fn load(&self, _: &Path) -> Result<String, String> {
+        Err("no such file".to_owned())
+    }
+}
+
+fn checked(text: &str) -> Policy {
+    let checked = policy_lang::check("test.lbp", format!("lbp 1\n{text}\n"), &NoFiles);
+    checked.policy.unwrap_or_else(|| panic!("{text}\n{:#?}", checked.diagnostics))
+}
+
+const WEB: &str = "
+vip web { address 203.0.113.10, 2001:db8::10; ports tcp 80 }
+track flows { idle 30s; max 1_000 }
+limit calm { per src v4 /32 v6 /64; rate 20 syn/s; burst 40; max 1_000 }
+limit slow { per src v4 /32 v6 /64; rate 20 syn/s; burst 40; max 1_000 }
+pool app { pick round-robin; via nat; source 10.0.0.5; ports 1000-1999; backend a 10.0.1.1:8080 }
+side B when src in app
+side A otherwise
+policy p { default drop } = match {
+  from B                       -> translate back (invalid -> drop) -> forward
+  src in 192.0.2.0/24          -> count bad -> drop
+  to web and tcp.flags == syn  -> limit calm (exceed -> drop) -> web_out
+  to web                       -> web_out
+  icmp.type == echo-request    -> reply echo
+  else                         -> drop
+}
+tree web_out = track flows (full -> drop, invalid -> drop) -> translate app (empty -> drop, ports -> drop) -> forward
+";
+
+/// For each claim `None` if it holds, else its witness as written, the tracker of its flow, and whether it goes at once.
+fn proved(claims: &str) -> Vec<Option<(String, Option<String>, bool)>> {
+    let policy = checked(&format!("{WEB}\nassert \"claims\" {{ {claims} }}"));
+    let told = |finding: &Finding| match finding {
+        Finding::Holds => None,
+        Finding::False(witness) => {
+            Some((Written(&witness.packet).to_string(), witness.flow.clone(), witness.at_once))
+        }
+        Finding::TooLarge => panic!("too large"),
+    };
+    run(&policy).asserts[0].claims.iter().map(|proof| told(&proof.finding)).collect()
+}
+
+#[test]
+fn what_is_true_holds() {
+    let claims = [
+        "never proto != tcp reaches app",
+        "never src in 192.0.2.0/24 reaches app",
+        "never src in 192.0.2.0/24 reaches web_out",
+        "always src in 192.0.2.0/24 ends drop",
+        "never from A and tcp.flags == syn reaches app without calm",
+        "never frag == first ends forward",
+        "never icmp.type == echo-request ends forward",
+        "never from A and not to web ends forward",
+        // The pool has no backend of this family, and no flow of it can be known behind `track` alone.
+        "never src in 2001:db8:5::/64 and not flow in flows ends forward",
+        "never ttl in 0-1 ends forward",
+        "never tcp.flags != syn reaches calm",
+        "never src in 127.0.0.0/8 ends forward",
+        "always icmp6.type == 135 and ttl == 255 ends pass",
+    ];
+    for claim in claims {
+        assert_eq!(proved(claim), [None], "{claim}");
+    }
+}
+
+#[test]
+fn what_is_false_has_a_witness() {
+    let found = proved(
+        "never src in 198.51.100.0/24 reaches app
+         always from A ends drop
+         never to web reaches app without calm
+         never from A ends reply echo
+         never from B ends forward
+         never tcp.flags == syn reaches app without slow",
+    );
+    let said: Vec<String> = found
+        .into_iter()
+        .map(|one| {
+            one.map_or("holds".to_owned(), |(packet, flow, at_once)| format!("{packet} {flow:?} {at_once}"))
+        })
+        .collect();
+    let syn = "packet tcp syn src 198.51.100.7:50000 dst 203.0.113.10:80 None true";
+    let ping = "packet icmp echo-request src 198.51.100.7 dst 203.0.113.1 None true";
+    assert_eq!(
+        said,
+        [
+            syn,
+            ping,
+            "packet tcp ack src 198.51.100.7:50000 dst 203.0.113.10:80 Some(\"flows\") false",
+            ping,
+            "packet tcp syn src 10.0.1.1:50000 dst 203.0.113.1:443 Some(\"flows\") false",
+            syn,
+        ]
+    );
+}
+
+#[test]
+fn a_false_claim_is_told_with_its_way() {
+    let policy = checked(&format!("{WEB}\nassert \"one\" {{ never tcp.flags == syn reaches app }}"));
+    let found = run(&policy).diagnostics();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].code, "E0701");
+    assert_eq!(found[0].primary.0, policy.asserts[0].claims[0].span);
+    let told: Vec<&str> = found[0].secondary.iter().map(|(_, text)| text.as_str()).collect();
+    assert_eq!(told, ["taken", "reached", "to this tree", "reached", "reached"]);
+}

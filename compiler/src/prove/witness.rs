@@ -1,0 +1,213 @@
+//! Owns the choice of one packet out of a diagram, as plain a one as there is, and its text. Never its way.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use lb_abi::image::{
+    ALL_FIELDS, FIELDS, FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_FIRST, FRAG_LATER, Field,
+};
+use policy_lang::policy::{PacketSpec, ProtoSpec};
+
+use crate::lower::classes::Runs;
+use crate::lower::diagram::{Diagrams, NOTHING, Ref};
+use crate::lower::formula::Classes;
+use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, UDP};
+
+const SOURCES4: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(8, 8, 4, 4)];
+const DESTINATIONS4: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(8, 8, 8, 8)];
+
+/// A packet, and the tracker of its flow where it must have one: 0 none, else 1 + its id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Chosen {
+    pub spec: PacketSpec,
+    pub flow: u32,
+}
+
+/// Values that make a packet easy to read, best first.
+fn plain(field: Field) -> Vec<u32> {
+    match field {
+        Field::Src | Field::Dst | Field::Flow => vec![0],
+        Field::Dport => vec![443, 80, field.absent()],
+        Field::Sport => vec![50_000, 40_000, field.absent()],
+        Field::Proto => vec![TCP.into(), UDP.into(), ICMP.into(), ICMP6.into()],
+        Field::TcpFlags => vec![FLAG_SYN, FLAG_ACK, field.absent()],
+        Field::IcmpType => vec![8, 128, field.absent()],
+        Field::IcmpCode | Field::Frag => vec![0, field.absent()],
+        // The least that its headers leave.
+        Field::Len => vec![20, 28, 40, 48, 56, 60, 68],
+        Field::Ttl => vec![64],
+        Field::Dscp => vec![0],
+        Field::Vlan => vec![field.absent()],
+    }
+}
+
+/// The classes of some packet for which the diagram holds; it must hold for one, and only for classes that have
+/// values.
+pub fn classes(diagrams: &Diagrams, cut: &Classes, root: Ref) -> [u32; FIELDS] {
+    let mut chosen = ALL_FIELDS.map(|field| liked(cut, field).first().copied().unwrap_or(0));
+    let mut at = root;
+    while let Some(row) = diagrams.row(at) {
+        let child = |class: u32| match row.exceptions.binary_search_by_key(&class, |one| u32::from(one.0)) {
+            Ok(place) => row.exceptions[place].1,
+            Err(_) => row.default,
+        };
+        let all = 0..diagrams.counts()[row.field as usize];
+        let class = liked(cut, row.field).into_iter().chain(all).find(|&class| child(class) != NOTHING);
+        let Some(class) = class else { break };
+        chosen[row.field as usize] = class;
+        at = child(class);
+    }
+    chosen
+}
+
+fn liked(cut: &Classes, field: Field) -> Vec<u32> {
+    match field {
+        Field::Src => SOURCES4.iter().map(|&addr| cut.v4[0].class(addr.into())).collect(),
+        Field::Dst => DESTINATIONS4.iter().map(|&addr| cut.v4[1].class(addr.into())).collect(),
+        _ => plain(field).into_iter().map(|value| cut.small[field as usize].class(value)).collect(),
+    }
+}
+
+/// A packet of these classes.
+pub fn packet(cut: &Classes, classes: &[u32; FIELDS]) -> Chosen {
+    let value = |field: Field| small(&cut.small[field as usize], classes[field as usize], &plain(field));
+    let src = address(cut, 0, classes[Field::Src as usize], &SOURCES4, None);
+    let dst = address(cut, 1, classes[Field::Dst as usize], &DESTINATIONS4, Some(src));
+    let (v6, frag) = (src.is_ipv6(), value(Field::Frag));
+    let number = value(Field::Proto) as u8;
+    let (sport, dport) = (value(Field::Sport) as u16, value(Field::Dport) as u16);
+    let (kind, code) = (value(Field::IcmpType) as u8, value(Field::IcmpCode) as u8);
+    let base = if v6 { 40 } else { 20 } + if v6 && frag != 0 { 8 } else { 0 };
+    let (proto, header) = match number {
+        // A later fragment has no such header, whatever it carries.
+        _ if frag == FRAG_LATER => (ProtoSpec::Other(number), 0),
+        TCP => {
+            let flags = value(Field::TcpFlags) as u8;
+            (ProtoSpec::Tcp { sport, dport, flags, seq: 0, ack: 0 }, 20)
+        }
+        UDP => (ProtoSpec::Udp { sport, dport }, 8),
+        ICMP if !v6 => (ProtoSpec::Icmp { kind, code, id: 0 }, 8),
+        ICMP6 if v6 => (ProtoSpec::Icmp6 { kind, code, id: 0 }, 8),
+        _ => (ProtoSpec::Other(number), 0),
+    };
+    let length = small(&cut.small[Field::Len as usize], classes[Field::Len as usize], &[base + header]);
+    let vlan = value(Field::Vlan);
+    let spec = PacketSpec {
+        src,
+        dst,
+        proto,
+        ttl: value(Field::Ttl) as u8,
+        dscp: value(Field::Dscp) as u8,
+        vlan: (vlan != Field::Vlan.absent()).then_some(vlan as u16),
+        frag,
+        payload: vec![0; length.saturating_sub(base + header) as usize],
+    };
+    Chosen { spec, flow: value(Field::Flow) }
+}
+
+/// A value of the class: a plain one if there is one.
+fn small(runs: &Runs<u32>, class: u32, plain: &[u32]) -> u32 {
+    let first = || runs.runs.iter().find(|run| run.1 == class).map_or(0, |run| run.0);
+    plain.iter().copied().find(|&value| runs.class(value) == class).unwrap_or_else(first)
+}
+
+/// An address of the class: a plain one, else one that can be routed and is not the other end's, else any.
+fn address(cut: &Classes, at: usize, class: u32, plain: &[Ipv4Addr], other: Option<IpAddr>) -> IpAddr {
+    if let Some(&addr) = plain.iter().find(|&&addr| cut.v4[at].class(addr.into()) == class) {
+        return addr.into();
+    }
+    let is_other = |ip: IpAddr| other == Some(ip);
+    let usable4 =
+        |addr: &u32| !matches!(addr >> 24, 0 | 127 | 224..=255) && !is_other(Ipv4Addr::from(*addr).into());
+    let usable6 = |addr: &u128| {
+        *addr > 1
+            && addr >> 118 != 0xfe80 >> 6
+            && addr >> 120 != 0xff
+            && !is_other(Ipv6Addr::from(*addr).into())
+    };
+    let v4 = of_class(&cut.v4[at], class, u32::MAX, |start| start.wrapping_sub(1));
+    let v6 = of_class(&cut.v6[at], class, u128::MAX, |start| start.wrapping_sub(1));
+    let best4 = v4.iter().find(|addr| usable4(addr)).map(|&addr| Ipv4Addr::from(addr).into());
+    let best6 = v6.iter().find(|addr| usable6(addr)).map(|&addr| Ipv6Addr::from(addr).into());
+    let any4 = v4.first().map(|&addr| Ipv4Addr::from(addr).into());
+    let any6 = v6.first().map(|&addr| Ipv6Addr::from(addr).into());
+    best4.or(best6).or(any4).or(any6).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+}
+
+/// First and last values of the runs of a class.
+fn of_class<T: Copy>(runs: &Runs<T>, class: u32, last: T, before: impl Fn(T) -> T) -> Vec<T> {
+    let ends = runs.runs.iter().skip(1).map(|run| before(run.0)).chain([last]);
+    let here = runs.runs.iter().zip(ends).filter(|(run, _)| run.1 == class);
+    here.flat_map(|(run, end)| [run.0, end]).collect()
+}
+
+/// A packet as an `expect` writes it, up to its outcome.
+pub struct Written<'a>(pub &'a PacketSpec);
+
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec = self.0;
+        let (mut ports, mut code, mut header) = (None, 0, 0);
+        f.write_str("packet ")?;
+        match spec.proto {
+            ProtoSpec::Tcp { sport, dport, flags, .. } => {
+                write!(f, "tcp {}", flag_names(flags.into()))?;
+                (ports, header) = (Some((sport, dport)), 20);
+            }
+            ProtoSpec::Udp { sport, dport } => {
+                f.write_str("udp")?;
+                (ports, header) = (Some((sport, dport)), 8);
+            }
+            ProtoSpec::Icmp { kind, code: given, .. } => {
+                match kind {
+                    ICMP_ECHO_REQUEST => f.write_str("icmp echo-request")?,
+                    _ => write!(f, "icmp {kind}")?,
+                }
+                (code, header) = (given, 8);
+            }
+            ProtoSpec::Icmp6 { kind, code: given, .. } => {
+                match kind {
+                    ICMP6_ECHO_REQUEST => f.write_str("icmp6 echo-request")?,
+                    _ => write!(f, "icmp6 {kind}")?,
+                }
+                (code, header) = (given, 8);
+            }
+            ProtoSpec::Other(number) => write!(f, "proto {number}")?,
+        }
+        let end = |ip: IpAddr, port: Option<u16>| match port {
+            Some(port) => std::net::SocketAddr::new(ip, port).to_string(),
+            None => ip.to_string(),
+        };
+        write!(f, " src {}", end(spec.src, ports.map(|ports| ports.0)))?;
+        write!(f, " dst {}", end(spec.dst, ports.map(|ports| ports.1)))?;
+        if code != 0 {
+            write!(f, " code {code}")?;
+        }
+        if spec.ttl != 64 {
+            write!(f, " ttl {}", spec.ttl)?;
+        }
+        if spec.dscp != 0 {
+            write!(f, " dscp {}", spec.dscp)?;
+        }
+        if let Some(vlan) = spec.vlan {
+            write!(f, " vlan {vlan}")?;
+        }
+        match spec.frag {
+            FRAG_FIRST => f.write_str(" frag first")?,
+            FRAG_LATER => f.write_str(" frag later")?,
+            _ => {}
+        }
+        if !spec.payload.is_empty() {
+            let base = if spec.src.is_ipv6() { 40 } else { 20 };
+            let fragment = if spec.src.is_ipv6() && spec.frag != 0 { 8 } else { 0 };
+            write!(f, " len {}", base + fragment + header + spec.payload.len())?;
+        }
+        Ok(())
+    }
+}
+
+fn flag_names(flags: u32) -> String {
+    let names = [(FLAG_SYN, "syn"), (FLAG_FIN, "fin"), (FLAG_RST, "rst"), (FLAG_ACK, "ack")];
+    let set: Vec<&str> = names.iter().filter(|(flag, _)| flags & flag != 0).map(|(_, name)| *name).collect();
+    if set.is_empty() { "none".to_owned() } else { set.join("-") }
+}
