@@ -116,6 +116,8 @@ pub const PAGES: &[Page] = &[
     page!("E0416", "rules/e0416-port-of-what"),
     page!("E0417", "rules/e0417-translated-twice"),
     page!("E0418", "rules/e0418-tracked-twice"),
+    page!("E0701"),
+    page!("E0702"),
     page!("E0901"),
     page!("E0902"),
     page!("E0903"),

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::{Finding, Witness, Written, run};
 use crate::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
 use crate::packet::{build, parse};
-use crate::random::{Dice, claim, every_packet, packet, policy};
+use crate::random::{Dice, claim, compiled, every_packet, packet};
 
 /// The same policy with a tree that says whether the guard holds.
 fn asks(policy: &Policy, guard: &Guard) -> Policy {
@@ -124,7 +124,7 @@ fn is_real(policy: &Policy, claim: &Claim, guard: &Policy, witness: &Witness) ->
 }
 
 fn agree(choices: &[u32], claims: &[u32], packets: &[u32]) -> Result<(), TestCaseError> {
-    let mut policy = policy(&mut Dice::new(choices));
+    let (mut policy, _) = compiled(choices)?;
     let claims: Vec<Claim> = claims.chunks(24).map(|chunk| claim(&mut Dice::new(chunk), &policy)).collect();
     let guards: Vec<Policy> = claims.iter().map(|claim| asks(&policy, &claim.guard)).collect();
     policy.asserts = vec![Assert { title: "random".to_owned(), span: policy.span, claims }];
