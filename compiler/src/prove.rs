@@ -113,6 +113,9 @@ impl Proof {
                 Some(Diagnostic {
                     secondary: places.collect(),
                     reason: Some(witness.needs()),
+                    help: witness
+                        .at_once
+                        .then(|| format!("`lbctl explain FILE '{packet}'` shows each guard on its way")),
                     ..error("E0701", format!("the claim in \"{title}\" is false for `{packet}`"))
                 })
             }

@@ -377,6 +377,6 @@ struct Walk<'c> {
 
 impl Walk<'_> {
     fn step(&mut self, kind: StepKind, span: Span, text: String) {
-        self.steps.push(PathStep { kind, span: Some(span), text });
+        self.steps.push(PathStep { kind, span: Some(span), text, fields: Vec::new() });
     }
 }
