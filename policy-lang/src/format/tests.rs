@@ -77,3 +77,11 @@ fn a_text_that_does_not_parse_is_told_and_left_alone() {
     };
     assert_eq!(diagnostics[0].code, "E0104");
 }
+
+#[test]
+fn a_line_of_many_words_takes_no_longer_than_many_lines() {
+    let arms: String = (0..5_000).map(|n| format!("tcp.dport == {n} -> drop; ")).collect();
+    let start = std::time::Instant::now();
+    of(&format!("lbp 1\npolicy p = match {{ {arms}else -> pass }}\n"));
+    assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
+}

@@ -39,7 +39,7 @@ fn line(text: &str) -> Written<'_> {
     let mut rest = text;
     loop {
         let start = rest.trim_start();
-        let gap = rest.chars().count() - start.chars().count();
+        let gap = rest.get(..rest.len() - start.len()).map_or(0, |blanks| blanks.chars().count());
         let gap = if line.tokens.is_empty() { 0 } else { gap };
         if start.is_empty() {
             break;
