@@ -285,3 +285,20 @@ fn a_false_claim_is_told_with_its_way() {
     let told: Vec<&str> = found[0].secondary.iter().map(|(_, text)| text.as_str()).collect();
     assert_eq!(told, ["taken", "reached", "to this tree", "reached", "reached"]);
 }
+
+#[test]
+fn every_exit_may_be_taken() {
+    let exits = [
+        ("limit calm (exceed -> drop)", "limit calm (exceed -> pass)"),
+        ("full -> drop, invalid -> drop", "full -> pass, invalid -> drop"),
+        ("full -> drop, invalid -> drop", "full -> drop, invalid -> pass"),
+        ("empty -> drop, ports -> drop", "empty -> pass, ports -> drop"),
+        ("empty -> drop, ports -> drop", "empty -> drop, ports -> pass"),
+        ("back (invalid -> drop)", "back (invalid -> pass)"),
+    ];
+    for (before, after) in exits {
+        let text = format!("{WEB}\nassert \"x\" {{ never tcp.dport in 0-65535 ends pass }}");
+        assert!(run(&checked(&text)).holds());
+        assert!(!run(&checked(&text.replacen(before, after, 1))).holds(), "{after}");
+    }
+}
