@@ -26,9 +26,11 @@ cargo_home=${CARGO_HOME:-$HOME/.cargo}
 debian=/usr/bin/rustc
 if [ -x "$debian" ] && [ -e "$("$debian" --print target-libdir --target $target)" ]; then
   rustc=$debian
-  build=(env RUSTC_BOOTSTRAP=1 RUSTC="$debian" /usr/bin/cargo build)
+  cargo=(env RUSTC_BOOTSTRAP=1 RUSTC="$debian" /usr/bin/cargo)
+  core=()
 elif rustc=$(rustup which --toolchain nightly rustc 2>/dev/null); then
-  build=(cargo +nightly build -Zbuild-std=core)
+  cargo=(cargo +nightly)
+  core=(-Zbuild-std=core)
 else
   echo "no compiler for $target: see docs/toolchain.md" >&2
   exit 2
@@ -55,8 +57,14 @@ flags="-Cdebuginfo=2${separator}-Clink-arg=--btf${separator}-Clinker=bpf-linker$
 flags+="${separator}-Ctarget-feature=+allows-misaligned-mem-access"
 flags+="${separator}--remap-path-prefix=$checkout=/lbctl${separator}--remap-path-prefix=$cargo_home=/cargo"
 cd "$here"
+# The folder of a registry is named by its host and a hash that differs between versions of cargo, and is there once
+# something was fetched. The last match wins.
+"${cargo[@]}" fetch --quiet --locked >&2
+for registry in "$cargo_home"/registry/src/*/; do
+  flags+="${separator}--remap-path-prefix=${registry%/}=/crates"
+done
 CARGO_TARGET_DIR=$here/target CARGO_ENCODED_RUSTFLAGS=$flags \
-  "${build[@]}" --quiet --locked --release --target $target >&2
+  "${cargo[@]}" build "${core[@]}" --quiet --locked --release --target $target >&2
 object=$here/target/lbctl.bpf.o
 "$objcopy" --strip-debug "$here/target/$target/release/lbctl" "$object"
 # An index that the compiler can't bound calls a function that never returns, which the kernel refuses.
