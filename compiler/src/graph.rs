@@ -7,8 +7,7 @@ use lb_abi::bundle::TallyKind;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use policy_lang::policy::{
-    Chain, End, Every, EveryMode, Exit, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail, TrackerId,
-    TreeId,
+    Chain, End, Every, EveryMode, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail, TrackerId, TreeId,
 };
 use policy_lang::source::Span;
 
@@ -115,16 +114,6 @@ pub fn build(policy: &Policy, trees: Trees) -> Result<Graph<'_>, GraphError> {
     Ok(builder.in_order_of_places(entry))
 }
 
-fn exits(stage: &StageKind) -> Vec<&Exit> {
-    match stage {
-        StageKind::Count { .. } => Vec::new(),
-        StageKind::Limit { exceed, .. } => vec![exceed],
-        StageKind::Track { full, invalid, .. } => vec![full, invalid],
-        StageKind::Translate { empty, ports, .. } => vec![empty, ports],
-        StageKind::TranslateBack { invalid } => vec![invalid],
-    }
-}
-
 struct Builder<'p> {
     policy: &'p Policy,
     nesting: Nesting<'p>,
@@ -181,16 +170,9 @@ impl<'p> Builder<'p> {
             }
             StageKind::TranslateBack { .. } => (NodeKind::TranslateBack, "translate back".to_owned()),
         };
-        let names: &[&str] = match &stage.kind {
-            StageKind::Count { .. } => &[],
-            StageKind::Limit { .. } => &["exceed"],
-            StageKind::Track { .. } => &["full", "invalid"],
-            StageKind::Translate { .. } => &["empty", "ports"],
-            StageKind::TranslateBack { .. } => &["invalid"],
-        };
         let node = self.graph.add_node(Node { kind, tree, span: stage.span });
         self.edge(node, Way::Next, next, Vec::new());
-        for ((exit, name), way) in exits(&stage.kind).into_iter().zip(names).zip([Way::ExitA, Way::ExitB]) {
+        for ((name, exit), way) in stage.kind.exits().into_iter().zip([Way::ExitA, Way::ExitB]) {
             let tally = self.tally(TallyKind::Exit, format!("{verb} ({name})"), tree, exit.span);
             let entry = self.chain(&exit.chain, tree);
             self.edge(node, way, entry, vec![tally]);

@@ -143,6 +143,19 @@ pub enum StageKind {
     TranslateBack { invalid: Exit },
 }
 
+impl StageKind {
+    /// The exits, with their names, in the order in which the language lists them.
+    pub fn exits(&self) -> Vec<(&'static str, &Exit)> {
+        match self {
+            StageKind::Count { .. } => Vec::new(),
+            StageKind::Limit { exceed, .. } => vec![("exceed", exceed)],
+            StageKind::Track { full, invalid, .. } => vec![("full", full), ("invalid", invalid)],
+            StageKind::Translate { empty, ports, .. } => vec![("empty", empty), ("ports", ports)],
+            StageKind::TranslateBack { invalid } => vec![("invalid", invalid)],
+        }
+    }
+}
+
 /// Where a stage goes other than on. An unwritten exit has the chain of the policy's default and the stage's span.
 #[derive(Clone, Debug)]
 pub struct Exit {

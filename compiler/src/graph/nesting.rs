@@ -8,7 +8,7 @@ use petgraph::visit::DfsPostOrder;
 use policy_lang::policy::{Chain, Match, Policy, Stage, StageKind, Tail, TreeId};
 use policy_lang::source::Span;
 
-use super::{GraphError, exits};
+use super::GraphError;
 
 /// So many trees within each other are one region at most; reading regions recurs.
 const DEEPEST: usize = 16;
@@ -130,7 +130,7 @@ pub fn trees_inside_out(policy: &Policy) -> Result<Vec<TreeId>, GraphError> {
 /// Every place of a chain that names a tree, and whether an arm leads there by counting alone.
 fn each_tree(chain: &Chain, in_arm: bool, found: &mut impl FnMut(TreeId, bool)) {
     for stage in &chain.stages {
-        for exit in exits(&stage.kind) {
+        for (_, exit) in stage.kind.exits() {
             each_tree(&exit.chain, false, found);
         }
     }

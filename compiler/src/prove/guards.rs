@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use policy_lang::policy::{Chain, Exit, Guard, Policy, StageKind, Tail};
+use policy_lang::policy::{Chain, Guard, Policy, Tail};
 
 use crate::lower::formula::{Formula, Sets};
 
@@ -34,7 +34,7 @@ impl Guards {
 
     fn chain(&mut self, chain: &Chain, sets: &mut Sets<'_>) {
         for stage in &chain.stages {
-            exits(&stage.kind).into_iter().for_each(|exit| self.chain(&exit.chain, sets));
+            stage.kind.exits().into_iter().for_each(|(_, exit)| self.chain(&exit.chain, sets));
         }
         match &chain.tail {
             Tail::End(..) | Tail::Tree(..) => {}
@@ -47,15 +47,5 @@ impl Guards {
             }
             Tail::Every(every) => every.ways.iter().for_each(|way| self.chain(way, sets)),
         }
-    }
-}
-
-fn exits(stage: &StageKind) -> Vec<&Exit> {
-    match stage {
-        StageKind::Count { .. } => Vec::new(),
-        StageKind::Limit { exceed, .. } => vec![exceed],
-        StageKind::Track { full, invalid, .. } => vec![full, invalid],
-        StageKind::Translate { empty, ports, .. } => vec![empty, ports],
-        StageKind::TranslateBack { invalid } => vec![invalid],
     }
 }

@@ -72,7 +72,7 @@ fn chain(policy: &Policy, at: &Chain, reply: &Reply<'_>, seen: &mut BTreeSet<Tre
         if matches!(stage.kind, StageKind::TranslateBack { .. }) {
             return true;
         }
-        if super::exits(stage).into_iter().any(|(_, exit)| chain(policy, &exit.chain, reply, seen)) {
+        if stage.kind.exits().into_iter().any(|(_, exit)| chain(policy, &exit.chain, reply, seen)) {
             return true;
         }
     }

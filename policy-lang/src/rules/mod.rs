@@ -9,7 +9,7 @@ mod shadow;
 mod spoofed;
 mod trees;
 
-use crate::policy::{Chain, Exit, Policy, PoolId, Stage, StageKind, Tail};
+use crate::policy::{Chain, Policy, PoolId, Tail};
 use crate::report::Report;
 
 pub(crate) fn check(policy: &Policy, report: &mut Report) {
@@ -30,22 +30,11 @@ pub(crate) fn check_refused(policy: &Policy, not_by_nat: &[PoolId], report: &mut
     spoofed::check(policy, &order, report);
 }
 
-/// The exits of a stage, with their names.
-fn exits(stage: &Stage) -> Vec<(&'static str, &Exit)> {
-    match &stage.kind {
-        StageKind::Count { .. } => Vec::new(),
-        StageKind::Limit { exceed, .. } => vec![("exceed", exceed)],
-        StageKind::Track { full, invalid, .. } => vec![("full", full), ("invalid", invalid)],
-        StageKind::Translate { empty, ports, .. } => vec![("empty", empty), ("ports", ports)],
-        StageKind::TranslateBack { invalid } => vec![("invalid", invalid)],
-    }
-}
-
 /// Visits a chain and every chain within it, but not the trees that it leads to.
 fn each_chain<'p>(chain: &'p Chain, visit: &mut impl FnMut(&'p Chain)) {
     visit(chain);
     for stage in &chain.stages {
-        for (_, exit) in exits(stage) {
+        for (_, exit) in stage.kind.exits() {
             each_chain(&exit.chain, visit);
         }
     }

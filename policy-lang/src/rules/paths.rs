@@ -1,8 +1,8 @@
 //! Owns what holds on every path to a stage: the protocols that may come, and whether a tracker has run. Never
 //! addresses, nor which path a given packet takes.
 
+use super::each_chain;
 use super::protocols::{self, ALL, Kinds, NONE, OTHER, TCP, V4, V6};
-use super::{each_chain, exits};
 use crate::policy::{
     Chain, End, Field, Guard, LimitUnit, Match, Policy, PoolId, Stage, StageKind, Tail, Test, TreeId, Values,
 };
@@ -103,7 +103,7 @@ impl Walk<'_> {
         for (at, stage) in chain.stages.iter().enumerate() {
             let rest = chain.stages.get(at + 1..).unwrap_or(&[]);
             self.stage(chain, stage, rest, known);
-            for (_, exit) in exits(stage) {
+            for (_, exit) in stage.kind.exits() {
                 self.chain(&exit.chain, known);
             }
             self.step(stage, &mut known);
