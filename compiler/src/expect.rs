@@ -152,7 +152,7 @@ impl Stage<'_> {
                 sides.both(|state| state.clock = state.clock.saturating_add(nanoseconds(*time)));
             }
             Step::GivenSeed(seed) => sides.both(|state| state.seed = *seed),
-            Step::GivenMember { .. } => {}
+            Step::GivenMember { .. } | Step::GivenDate(_) => {}
             Step::Packet { packet, times, outcome, span } => {
                 let frame = packet::build(packet);
                 let mut told: Option<Packet> = None;

@@ -114,7 +114,7 @@ fn set(state: &mut State, step: &Step) {
         Step::GivenClock(time) => state.clock = START.saturating_add(nanoseconds(*time)),
         Step::After(time) => state.clock = state.clock.saturating_add(nanoseconds(*time)),
         Step::GivenSeed(seed) => state.seed = *seed,
-        Step::GivenMember { .. } | Step::Packet { .. } => {}
+        Step::GivenMember { .. } | Step::GivenDate(_) | Step::Packet { .. } => {}
     }
 }
 

@@ -7,7 +7,8 @@ use lb_abi::bundle::TallyKind;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
 use policy_lang::policy::{
-    Chain, End, Every, EveryMode, LimitId, Match, Policy, PoolId, Stage, StageKind, Tail, TrackerId, TreeId,
+    AuthorityId, Chain, End, Every, EveryMode, LimitId, MapperId, Match, Policy, PoolId, SetId, Stage,
+    StageKind, SynguardId, Tail, TrackerId, TreeId,
 };
 use policy_lang::source::Span;
 
@@ -38,7 +39,12 @@ pub struct Node<'p> {
 pub enum NodeKind<'p> {
     /// Guards alone: a match with those nested in it and those of trees that only it leads to.
     Region(&'p Match),
+    Log(&'p str),
+    Ban(SetId),
     Limit(LimitId),
+    Verify(AuthorityId),
+    Map(MapperId),
+    Synguard(SynguardId),
     Track(TrackerId),
     Translate(PoolId),
     TranslateBack,
@@ -60,8 +66,8 @@ pub enum Way {
     /// The leaf of a region: arms without a match of their own, numbered as they are read.
     Leaf(u32),
     Next,
-    ExitA,
-    ExitB,
+    /// Exit of a stage, 0-based, in the order of `StageKind::exits`.
+    Exit(u32),
     /// Way of an `every`, 0-based.
     Turn(u32),
 }
@@ -153,26 +159,26 @@ impl<'p> Builder<'p> {
     }
 
     fn stage(&mut self, stage: &'p Stage, next: Entry, tree: Option<TreeId>) -> Entry {
-        let (kind, verb) = match &stage.kind {
+        let kind = match &stage.kind {
             StageKind::Count { name } => {
                 let mut tallies = vec![self.named(name, stage.span)];
                 tallies.extend(next.tallies);
                 return Entry { node: next.node, tallies };
             }
-            StageKind::Limit { limit, .. } => {
-                (NodeKind::Limit(*limit), format!("limit {}", self.policy.limits[limit.index()].name))
-            }
-            StageKind::Track { tracker, .. } => {
-                (NodeKind::Track(*tracker), format!("track {}", self.policy.trackers[tracker.index()].name))
-            }
-            StageKind::Translate { pool, .. } => {
-                (NodeKind::Translate(*pool), format!("translate {}", self.policy.pools[pool.index()].name))
-            }
-            StageKind::TranslateBack { .. } => (NodeKind::TranslateBack, "translate back".to_owned()),
+            StageKind::Log { name, .. } => NodeKind::Log(name),
+            StageKind::Ban { set } => NodeKind::Ban(*set),
+            StageKind::Limit { limit, .. } => NodeKind::Limit(*limit),
+            StageKind::Verify { authority, .. } => NodeKind::Verify(*authority),
+            StageKind::Map { mapper, .. } => NodeKind::Map(*mapper),
+            StageKind::Synguard { synguard, .. } => NodeKind::Synguard(*synguard),
+            StageKind::Track { tracker, .. } => NodeKind::Track(*tracker),
+            StageKind::Translate { pool, .. } => NodeKind::Translate(*pool),
+            StageKind::TranslateBack { .. } => NodeKind::TranslateBack,
         };
+        let verb = self.policy.stage_words(&stage.kind);
         let node = self.graph.add_node(Node { kind, tree, span: stage.span });
         self.edge(node, Way::Next, next, Vec::new());
-        for ((name, exit), way) in stage.kind.exits().into_iter().zip([Way::ExitA, Way::ExitB]) {
+        for ((name, exit), way) in stage.kind.exits().into_iter().zip((0..).map(Way::Exit)) {
             let tally = self.tally(TallyKind::Exit, format!("{verb} ({name})"), tree, exit.span);
             let entry = self.chain(&exit.chain, tree);
             self.edge(node, way, entry, vec![tally]);

@@ -96,6 +96,10 @@ fn policy(dice: &mut Dice<'_>) -> Policy {
         limits: (0..2).map(|_| limit(dice)).collect(),
         trackers: (0..2).map(|_| tracker(dice)).collect(),
         pools: (0..2).map(|number| pool(dice, number)).collect(),
+        interfaces: Vec::new(),
+        authorities: Vec::new(),
+        synguards: Vec::new(),
+        mappers: Vec::new(),
         expects: Vec::new(),
         asserts: Vec::new(),
     }
@@ -130,6 +134,7 @@ fn tracker(dice: &mut Dice<'_>) -> Tracker {
         idle_udp: Duration::from_millis(dice.of(&[50, 5_000])),
         half_open: Duration::from_secs(5),
         max: dice.of(&[0, 1, 1_000]),
+        key: TrackKey::Flow,
     }
 }
 
@@ -149,6 +154,7 @@ fn pool(dice: &mut Dice<'_>, number: usize) -> Pool {
         v6: (dice.below(2) > 0).then(|| (Ipv6Addr::from(V6[3]), 8_080 + backend as u16)),
         weight: dice.of(&[1, 2, 0, 50]),
         drain: dice.below(4) == 3,
+        max_conn: None,
     });
     let backends = backends.collect();
     Pool {
@@ -160,6 +166,7 @@ fn pool(dice: &mut Dice<'_>, number: usize) -> Pool {
         sources_v6: Vec::new(),
         ports: has_source.then_some((1_000, 1_002)),
         backends,
+        health: None,
     }
 }
 
@@ -354,16 +361,7 @@ pub fn every_packet() -> Vec<PacketSpec> {
     let mut all = Vec::new();
     for addrs in [v4, v6] {
         for (&src, &dst) in addrs.iter().flat_map(|src| addrs.iter().map(move |dst| (src, dst))) {
-            all.extend(kinds.iter().map(|proto| PacketSpec {
-                src,
-                dst,
-                proto: proto.clone(),
-                ttl: 64,
-                dscp: 0,
-                vlan: None,
-                frag: 0,
-                payload: Vec::new(),
-            }));
+            all.extend(kinds.iter().map(|proto| PacketSpec::new(src, dst, proto.clone())));
         }
     }
     all
@@ -390,13 +388,11 @@ pub fn packet(dice: &mut Dice<'_>) -> PacketSpec {
         _ => ProtoSpec::Other(47),
     };
     PacketSpec {
-        src: dice.of(&from),
-        dst: dice.of(&from),
-        proto,
         ttl: dice.of(&[64, 64, 64, 64, 64, 255, 1]),
         dscp: dice.of(&[0, 0, 46]),
         vlan: dice.of(&[None, None, Some(5), Some(4_095)]),
         frag: dice.of(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]),
         payload: vec![0; dice.of(&[0, 8, 20])],
+        ..PacketSpec::new(dice.of(&from), dice.of(&from), proto)
     }
 }

@@ -177,6 +177,7 @@ mod tests {
             sources_v6: vec![],
             ports: Some(ports),
             backends: vec![],
+            health: None,
         }
     }
 

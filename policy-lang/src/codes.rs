@@ -149,6 +149,7 @@ pub const PAGES: &[Page] = &[
     page!("N0520", "not-yet/n0501-to-n0522"),
     page!("N0521", "not-yet/n0501-to-n0522"),
     page!("N0522", "not-yet/n0501-to-n0522"),
+    page!("N0523"),
     page!("N0901"),
     page!("W0401", "warnings/w0401-side-by-source"),
     page!("W0402", "warnings/w0402-no-source"),

@@ -1,11 +1,16 @@
 //! Owns the typed tree: what a policy is once every name is resolved and every value has a type.
 //! Never text (but for labels and spans), files, evaluation or lowering.
 
+mod guards;
+mod items;
 mod proof;
 
-use std::sync::Arc;
-
-pub use proof::{Assert, Claim, Expect, Goal, Outcome, PacketSpec, ProtoSpec, Step};
+pub use guards::{AddrSet, Field, Guard, NamePattern, Test, Values};
+pub use items::{
+    Authority, Backend, Certificate, Dynamic, Health, HealthCheck, Interface, Limit, LimitKey, LimitUnit,
+    Mapper, MapperProtocol, Pick, Pool, Rate, Set, Side, Synguard, TrackKey, Tracker, Via, Vip, VipPorts,
+};
+pub use proof::{Assert, Claim, Expect, Goal, Outcome, PacketSpec, ProtoSpec, Signed, Step};
 
 use crate::source::Span;
 
@@ -25,6 +30,10 @@ pub struct Policy {
     pub limits: Vec<Limit>,
     pub trackers: Vec<Tracker>,
     pub pools: Vec<Pool>,
+    pub interfaces: Vec<Interface>,
+    pub authorities: Vec<Authority>,
+    pub synguards: Vec<Synguard>,
+    pub mappers: Vec<Mapper>,
     pub expects: Vec<Expect>,
     pub asserts: Vec<Assert>,
 }
@@ -36,7 +45,19 @@ macro_rules! ids {
         impl $name { pub fn index(self) -> usize { self.0 as usize } }
     )*};
 }
-ids!(TreeId, SetId, VipId, SideId, LimitId, TrackerId, PoolId);
+ids!(
+    TreeId,
+    SetId,
+    VipId,
+    SideId,
+    LimitId,
+    TrackerId,
+    PoolId,
+    InterfaceId,
+    AuthorityId,
+    SynguardId,
+    MapperId
+);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DefaultEnd {
@@ -136,24 +157,111 @@ pub struct Stage {
 
 #[derive(Clone, Debug)]
 pub enum StageKind {
-    Count { name: String },
-    Limit { limit: LimitId, exceed: Exit },
-    Track { tracker: TrackerId, full: Exit, invalid: Exit },
-    Translate { pool: PoolId, empty: Exit, ports: Exit },
-    TranslateBack { invalid: Exit },
+    Count {
+        name: String,
+    },
+    /// Writes at most so many packets to the log, under a name; the packet goes on either way.
+    Log {
+        name: String,
+        rate: Rate,
+    },
+    /// Puts the key of the limit whose exit it stands in into a dynamic set.
+    Ban {
+        set: SetId,
+    },
+    Limit {
+        limit: LimitId,
+        exceed: Exit,
+    },
+    /// Learns the packet's certificate, or leaves by an exit.
+    Verify {
+        authority: AuthorityId,
+        exits: Box<VerifyExits>,
+    },
+    /// Learns the name that the client asks for, or leaves by an exit.
+    Map {
+        mapper: MapperId,
+        missing: Exit,
+        invalid: Exit,
+        full: Exit,
+    },
+    Synguard {
+        synguard: SynguardId,
+        bad: Exit,
+    },
+    Track {
+        tracker: TrackerId,
+        full: Exit,
+        invalid: Exit,
+    },
+    Translate {
+        pool: PoolId,
+        empty: Exit,
+        ports: Exit,
+    },
+    TranslateBack {
+        invalid: Exit,
+    },
 }
 
 impl StageKind {
     /// The exits, with their names, in the order in which the language lists them.
     pub fn exits(&self) -> Vec<(&'static str, &Exit)> {
         match self {
-            StageKind::Count { .. } => Vec::new(),
+            StageKind::Count { .. } | StageKind::Log { .. } | StageKind::Ban { .. } => Vec::new(),
             StageKind::Limit { exceed, .. } => vec![("exceed", exceed)],
+            StageKind::Verify { exits, .. } => {
+                let VerifyExits { missing, invalid, expired, revoked, replayed } = exits.as_ref();
+                vec![
+                    ("missing", missing),
+                    ("invalid", invalid),
+                    ("expired", expired),
+                    ("revoked", revoked),
+                    ("replayed", replayed),
+                ]
+            }
+            StageKind::Map { missing, invalid, full, .. } => {
+                vec![("missing", missing), ("invalid", invalid), ("full", full)]
+            }
+            StageKind::Synguard { bad, .. } => vec![("bad", bad)],
             StageKind::Track { full, invalid, .. } => vec![("full", full), ("invalid", invalid)],
             StageKind::Translate { empty, ports, .. } => vec![("empty", empty), ("ports", ports)],
             StageKind::TranslateBack { invalid } => vec![("invalid", invalid)],
         }
     }
+}
+
+impl StageKind {
+    /// As `exits`, to be changed.
+    pub fn exits_mut(&mut self) -> Vec<&mut Exit> {
+        match self {
+            StageKind::Count { .. } | StageKind::Log { .. } | StageKind::Ban { .. } => Vec::new(),
+            StageKind::Limit { exceed, .. } => vec![exceed],
+            StageKind::Verify { exits, .. } => {
+                let VerifyExits { missing, invalid, expired, revoked, replayed } = exits.as_mut();
+                vec![missing, invalid, expired, revoked, replayed]
+            }
+            StageKind::Map { missing, invalid, full, .. } => vec![missing, invalid, full],
+            StageKind::Synguard { bad, .. } => vec![bad],
+            StageKind::Track { full, invalid, .. } => vec![full, invalid],
+            StageKind::Translate { empty, ports, .. } => vec![empty, ports],
+            StageKind::TranslateBack { invalid } => vec![invalid],
+        }
+    }
+}
+
+/// Where `verify` goes other than on.
+#[derive(Clone, Debug)]
+pub struct VerifyExits {
+    /// The payload does not end in a trailer.
+    pub missing: Exit,
+    /// The signature is not that of the certificate it names, or the authority has no such certificate.
+    pub invalid: Exit,
+    /// The certificate is not valid yet, or no longer.
+    pub expired: Exit,
+    pub revoked: Exit,
+    /// The signature was seen before within the authority's replay window.
+    pub replayed: Exit,
 }
 
 /// Where a stage goes other than on. An unwritten exit has the chain of the policy's default and the stage's span.
@@ -165,211 +273,39 @@ pub struct Exit {
     pub span: Span,
 }
 
-// --- guards ---------------------------------------------------------------------------------------------------
-
-#[derive(Clone, Debug)]
-pub enum Guard {
-    And(Vec<Guard>),
-    Or(Vec<Guard>),
-    /// Boolean complement.
-    Not(Box<Guard>),
-    Test(Test),
-    /// `from SIDE`: the side's own meaning is `Side::guard`.
-    From(SideId, Span),
-    /// `to VIP`.
-    To(VipId, Span),
-}
-
-/// One comparison. It is false on a packet that lacks the field, `negated` or not.
-#[derive(Clone, Debug)]
-pub struct Test {
-    pub field: Field,
-    /// `!=` or `not in`: the field is there and its value is not among `values`.
-    pub negated: bool,
-    pub values: Values,
-    /// The sets that `values` was taken from, those they are united from included: what `given X in SET` adds
-    /// to one of them, it adds here. Sets taken away by `except` are not among them.
-    pub sets: Vec<SetId>,
-    /// As written, white space folded.
-    pub text: String,
-    pub span: Span,
-}
-
-/// A field as the language names it; those with a protocol in their name are absent from other packets.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Field {
-    Src,
-    Dst,
-    Proto,
-    /// IP total length in bytes.
-    Len,
-    Ttl,
-    Dscp,
-    /// Id of the outer tag.
-    Vlan,
-    /// 0 none, 1 first, 2 later (`lb_abi::image::FRAG_*`).
-    Frag,
-    TcpSport,
-    TcpDport,
-    /// SYN 1, ACK 2, FIN 4, RST 8 (`lb_abi::image::FLAG_*`).
-    TcpFlags,
-    UdpSport,
-    UdpDport,
-    /// TCP or UDP.
-    Sport,
-    Dport,
-    IcmpType,
-    IcmpCode,
-    Icmp6Type,
-    Icmp6Code,
-    /// `flow in T`: values are tracker ids.
-    Flow,
-}
-
-#[derive(Clone, Debug)]
-pub enum Values {
-    /// For `Src` and `Dst`.
-    Addrs(Arc<AddrSet>),
-    /// Inclusive, sorted, disjoint, not adjacent.
-    Ranges(Vec<(u32, u32)>),
-    /// For `Flow`.
-    Tracker(TrackerId),
-}
-
-/// Addresses of both families as inclusive ranges, sorted, disjoint and not adjacent; host-order integers.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
-pub struct AddrSet {
-    pub v4: Vec<(u32, u32)>,
-    pub v6: Vec<(u128, u128)>,
-}
-
-impl AddrSet {
-    /// What is in either.
-    pub fn union(&self, other: &AddrSet) -> AddrSet {
-        crate::value::addr::union_of(self, other)
+impl Policy {
+    /// The number of an authority's certificate in `Field::Cert`.
+    pub fn certificate_number(&self, authority: AuthorityId, index: usize) -> u32 {
+        let before = self.authorities.iter().take(authority.index());
+        (before.map(|authority| authority.certificates.len()).sum::<usize>() + index) as u32
     }
-}
 
-// --- items ----------------------------------------------------------------------------------------------------
-
-#[derive(Clone, Debug)]
-pub struct Set {
-    pub name: String,
-    pub span: Span,
-    pub addrs: Arc<AddrSet>,
-    /// From a file: opaque to the errors about empty or shadowed guards.
-    pub from_file: bool,
-    pub max: Option<u32>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Vip {
-    pub name: String,
-    pub span: Span,
-    pub v4: Option<std::net::Ipv4Addr>,
-    pub v6: Option<std::net::Ipv6Addr>,
-    /// Empty: every port and protocol.
-    pub ports: Vec<VipPorts>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct VipPorts {
-    /// 6 or 17.
-    pub proto: u8,
-    /// Inclusive.
-    pub first: u16,
-    pub last: u16,
-}
-
-/// `side A otherwise` has no guard: it is whatever no other side is.
-#[derive(Clone, Debug)]
-pub struct Side {
-    pub name: String,
-    pub span: Span,
-    pub guard: Option<Guard>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Limit {
-    pub name: String,
-    pub span: Span,
-    pub key: Option<LimitKey>,
-    pub unit: LimitUnit,
-    /// Units per `per`; bits for `LimitUnit::Bits`.
-    pub rate: u64,
-    pub per: std::time::Duration,
-    /// In the rate's unit.
-    pub burst: u64,
-    /// Keys; present with a key.
-    pub max: Option<u32>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum LimitUnit {
-    Packets,
-    Bits,
-    Syns,
-    Connections,
-}
-
-/// `per src v4 /32 v6 /64`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LimitKey {
-    /// Else the destination.
-    pub source: bool,
-    pub v4: u8,
-    pub v6: u8,
-}
-
-#[derive(Clone, Debug)]
-pub struct Tracker {
-    pub name: String,
-    pub span: Span,
-    pub idle_tcp: std::time::Duration,
-    /// UDP and everything else.
-    pub idle_udp: std::time::Duration,
-    pub half_open: std::time::Duration,
-    pub max: u32,
-}
-
-#[derive(Clone, Debug)]
-pub struct Pool {
-    pub name: String,
-    pub span: Span,
-    pub pick: Pick,
-    pub via: Via,
-    /// Source addresses of the translated packets; none: the client's address stays.
-    pub sources_v4: Vec<std::net::Ipv4Addr>,
-    pub sources_v6: Vec<std::net::Ipv6Addr>,
-    /// Inclusive source port range; only with a source.
-    pub ports: Option<(u16, u16)>,
-    pub backends: Vec<Backend>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pick {
-    RoundRobin,
-    Random,
-    Source,
-    /// Slots, and by flow or (else) by source.
-    Maglev {
-        slots: u32,
-        by_flow: bool,
-    },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Via {
-    Nat,
-}
-
-#[derive(Clone, Debug)]
-pub struct Backend {
-    pub name: String,
-    pub span: Span,
-    pub v4: Option<(std::net::Ipv4Addr, u16)>,
-    /// Port 0 keeps the packet's.
-    pub v6: Option<(std::net::Ipv6Addr, u16)>,
-    pub weight: u32,
-    pub drain: bool,
+    /// A stage by its verb and the name it takes: `limit calm`, `translate back`.
+    pub fn stage_words(&self, stage: &StageKind) -> String {
+        let named = |verb: &str, name: Option<&str>| format!("{verb} {}", name.unwrap_or_default());
+        match stage {
+            StageKind::Count { name } => named("count", Some(name)),
+            StageKind::Log { name, .. } => named("log", Some(name)),
+            StageKind::Ban { set } => named("ban", self.sets.get(set.index()).map(|set| &*set.name)),
+            StageKind::Limit { limit, .. } => {
+                named("limit", self.limits.get(limit.index()).map(|limit| &*limit.name))
+            }
+            StageKind::Verify { authority, .. } => {
+                named("verify", self.authorities.get(authority.index()).map(|authority| &*authority.name))
+            }
+            StageKind::Map { mapper, .. } => {
+                named("map", self.mappers.get(mapper.index()).map(|mapper| &*mapper.name))
+            }
+            StageKind::Synguard { synguard, .. } => {
+                named("synguard", self.synguards.get(synguard.index()).map(|guard| &*guard.name))
+            }
+            StageKind::Track { tracker, .. } => {
+                named("track", self.trackers.get(tracker.index()).map(|tracker| &*tracker.name))
+            }
+            StageKind::Translate { pool, .. } => {
+                named("translate", self.pools.get(pool.index()).map(|pool| &*pool.name))
+            }
+            StageKind::TranslateBack { .. } => "translate back".to_owned(),
+        }
+    }
 }

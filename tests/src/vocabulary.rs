@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use policy_lang::policy::{Chain, Field, Guard, Policy, StageKind, Tail, Test, Values};
+use policy_lang::policy::{Chain, Field, Guard, Policy, Tail, Test, Values};
 
 /// Values to draw header fields from. None of the lists is empty.
 #[derive(Clone, Debug)]
@@ -78,18 +78,8 @@ impl Vocabulary {
 
     fn chain(&mut self, chain: &Chain) {
         for stage in &chain.stages {
-            match &stage.kind {
-                StageKind::Count { .. } => {}
-                StageKind::Limit { exceed, .. } => self.chain(&exceed.chain),
-                StageKind::Track { full, invalid, .. } => {
-                    self.chain(&full.chain);
-                    self.chain(&invalid.chain);
-                }
-                StageKind::Translate { empty, ports, .. } => {
-                    self.chain(&empty.chain);
-                    self.chain(&ports.chain);
-                }
-                StageKind::TranslateBack { invalid } => self.chain(&invalid.chain),
+            for (_, exit) in stage.kind.exits() {
+                self.chain(&exit.chain);
             }
         }
         match &chain.tail {
@@ -116,7 +106,7 @@ impl Vocabulary {
 
     fn test(&mut self, test: &Test) {
         match &test.values {
-            Values::Tracker(_) => {}
+            Values::Tracker(_) | Values::Prefixes(_) | Values::Names(_) => {}
             Values::Addrs(addrs) => {
                 for &(first, last) in addrs.v4.iter().take(16) {
                     for value in
@@ -146,6 +136,7 @@ impl Vocabulary {
                         Field::IcmpType | Field::Icmp6Type => words.kinds.push(value as u8),
                         Field::IcmpCode | Field::Icmp6Code => words.codes.push(value as u8),
                         Field::Src | Field::Dst | Field::Frag | Field::TcpFlags | Field::Flow => {}
+                        Field::Iface | Field::Payload | Field::Sni | Field::Cert => {}
                     });
                 }
             }

@@ -113,6 +113,7 @@ impl Sight<'_> {
             Values::Ranges(ranges) => self
                 .number(test.field)
                 .map(|number| ranges.iter().any(|&(first, last)| (first..=last).contains(&number))),
+            Values::Prefixes(_) | Values::Names(_) => None,
             Values::Tracker(tracker) => Some(flow_tracker(self.state, self.fields) == Some(tracker.0)),
         };
         is_among.is_some_and(|is_among| is_among != test.negated)

@@ -62,7 +62,8 @@ pub(super) struct Family {
 
 pub(super) fn pool(policy: &Policy, id: PoolId, pool: &Pool) -> Tables {
     let pick = match pool.pick {
-        Pick::RoundRobin => PickBy::RoundRobin,
+        // Neither is carried by the tables; `eval::walk` picks for them.
+        Pick::LeastConnections | Pick::Certificate | Pick::RoundRobin => PickBy::RoundRobin,
         Pick::Random => PickBy::Random,
         Pick::Source | Pick::Maglev { by_flow: false, .. } => PickBy::Source,
         Pick::Maglev { by_flow: true, .. } => PickBy::Flow,

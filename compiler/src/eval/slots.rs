@@ -24,8 +24,10 @@ pub(super) fn slots(pick: Pick, candidates: &[Candidate]) -> Vec<usize> {
     match pick {
         _ if candidates.is_empty() => Vec::new(),
         Pick::Maglev { slots, .. } => maglev(slots as usize, candidates, turns),
-        Pick::Source => maglev(SOURCE_SLOTS, candidates, turns),
-        Pick::RoundRobin | Pick::Random => turns.take(weights.iter().sum::<i64>() as usize).collect(),
+        Pick::Source | Pick::Certificate => maglev(SOURCE_SLOTS, candidates, turns),
+        Pick::RoundRobin | Pick::Random | Pick::LeastConnections => {
+            turns.take(weights.iter().sum::<i64>() as usize).collect()
+        }
     }
 }
 

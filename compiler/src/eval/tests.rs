@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_NONE};
+use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN};
 use lb_abi::maps::{Flow, FlowKey};
 use policy_lang::policy::{PacketSpec, Policy, ProtoSpec};
 use policy_lang::source::Loader;
@@ -97,16 +97,7 @@ fn ends(src: &str, dst: &str) -> (SocketAddr, SocketAddr) {
 }
 
 fn spec(src: SocketAddr, dst: SocketAddr, proto: ProtoSpec) -> PacketSpec {
-    PacketSpec {
-        src: src.ip(),
-        dst: dst.ip(),
-        proto,
-        ttl: 64,
-        dscp: 0,
-        vlan: None,
-        frag: FRAG_NONE,
-        payload: Vec::new(),
-    }
+    PacketSpec::new(src.ip(), dst.ip(), proto)
 }
 
 /// A TCP packet; flags by their letters, such as `SA`.

@@ -136,6 +136,11 @@ impl<'p> Walk<'_, 'p> {
         let policy = self.of.policy;
         let (way, text, exits) = match &stage.kind {
             StageKind::Count { name } => (Way::On, format!("count {name}"), vec![]),
+            StageKind::Log { .. }
+            | StageKind::Ban { .. }
+            | StageKind::Verify { .. }
+            | StageKind::Map { .. }
+            | StageKind::Synguard { .. } => return Next::Drop(Reason::BadImage),
             StageKind::Limit { limit, exceed } => {
                 let Some(item) = policy.limits.get(limit.index()) else {
                     return Next::Drop(Reason::BadImage);

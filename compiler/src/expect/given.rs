@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use policy_lang::policy::{AddrSet, Chain, Exit, Guard, Policy, SetId, StageKind, Tail, Values};
+use policy_lang::policy::{AddrSet, Chain, Guard, Policy, SetId, Tail, Values};
 
 /// The policy with these members added.
 pub(crate) fn extended(policy: &Policy, members: &[(SetId, &AddrSet)]) -> Policy {
@@ -24,16 +24,7 @@ pub(crate) fn extended(policy: &Policy, members: &[(SetId, &AddrSet)]) -> Policy
 }
 
 fn in_chain(chain: &mut Chain, id: SetId, addrs: &AddrSet) {
-    let exits = chain.stages.iter_mut().flat_map(|stage| -> Vec<&mut Exit> {
-        match &mut stage.kind {
-            StageKind::Count { .. } => vec![],
-            StageKind::Limit { exceed, .. } => vec![exceed],
-            StageKind::Track { full, invalid, .. } => vec![full, invalid],
-            StageKind::Translate { empty, ports, .. } => vec![empty, ports],
-            StageKind::TranslateBack { invalid } => vec![invalid],
-        }
-    });
-    for exit in exits {
+    for exit in chain.stages.iter_mut().flat_map(|stage| stage.kind.exits_mut()) {
         in_chain(&mut exit.chain, id, addrs);
     }
     match &mut chain.tail {

@@ -164,6 +164,8 @@ pub fn pool(
     let mut row = [0; POOL_WORDS];
     row[P_ID] = ordinal;
     row[P_PICK] = match pool.pick {
+        Pick::LeastConnections => return Err(refusals::pool("N0523", "pick least-connections", pool)),
+        Pick::Certificate => return Err(refusals::pool("N0523", "pick hash by cert", pool)),
         Pick::RoundRobin => PICK_ROUND_ROBIN,
         Pick::Random => PICK_RANDOM,
         Pick::Source | Pick::Maglev { by_flow: false, .. } => PICK_SOURCE,
@@ -171,6 +173,9 @@ pub fn pool(
     };
     row[P_VIA] = match pool.via {
         Via::Nat => VIA_NAT,
+        Via::L2dsr => return Err(refusals::pool("N0508", "via l2dsr", pool)),
+        Via::Ipip => return Err(refusals::pool("N0508", "via ipip", pool)),
+        Via::Gue { .. } => return Err(refusals::pool("N0508", "via gue", pool)),
     };
     if let Some((first, last)) = pool.ports {
         row[P_PORT_FIRST] = u32::from(first);
@@ -230,8 +235,8 @@ fn slot_table(ordinal: u32, pool: &Pool, v4: bool, image: &Image) -> Result<Vec<
         return Err(refusals::weights(&pool.name, pool.span));
     }
     Ok(match pool.pick {
-        Pick::RoundRobin | Pick::Random => slots::round(&candidates),
-        Pick::Source => slots::maglev(&candidates, slots::SOURCE_SLOTS),
+        Pick::RoundRobin | Pick::Random | Pick::LeastConnections => slots::round(&candidates),
+        Pick::Source | Pick::Certificate => slots::maglev(&candidates, slots::SOURCE_SLOTS),
         Pick::Maglev { slots, .. } if slots::is_prime(slots) => slots::maglev(&candidates, slots),
         Pick::Maglev { slots, .. } => return Err(refusals::slots(&pool.name, slots, pool.span)),
     })

@@ -99,6 +99,9 @@ fn image_field(field: policy::Field) -> (Field, Option<u32>) {
         policy::Field::Icmp6Type => (Field::IcmpType, Some(ICMPV6)),
         policy::Field::Icmp6Code => (Field::IcmpCode, Some(ICMPV6)),
         policy::Field::Flow => (Field::Flow, None),
+        policy::Field::Iface | policy::Field::Payload | policy::Field::Sni | policy::Field::Cert => {
+            (Field::Vlan, None)
+        }
     }
 }
 
@@ -195,6 +198,7 @@ impl<'p> Sets<'p> {
                 let values = if test.negated { complement(&inside, last) } else { inside };
                 self.ranges(field, values, test.span)
             }
+            Values::Prefixes(_) | Values::Names(_) => Formula::Or(Vec::new()),
             Values::Tracker(tracker) => {
                 let inside = self.ranges(field, vec![(1 + tracker.0, 1 + tracker.0)], test.span);
                 if test.negated { Formula::Not(Box::new(inside)) } else { inside }

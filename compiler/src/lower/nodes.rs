@@ -208,14 +208,19 @@ impl<'a, 'p> Bodies<'a, 'p> {
         for &(way, to) in &self.plan.ways[&node] {
             match way {
                 Way::Next => body[N_NEXT] = offset(self.first, to),
-                Way::ExitA => body[N_EXIT_A] = offset(self.first, to),
-                Way::ExitB => body[N_EXIT_B] = offset(self.first, to),
+                Way::Exit(0) => body[N_EXIT_A] = offset(self.first, to),
+                Way::Exit(_) => body[N_EXIT_B] = offset(self.first, to),
                 Way::Leaf(_) | Way::Turn(_) => {}
             }
         }
         (body[N_OP], body[N_P0]) = match place.kind {
             // `lower` writes regions itself, as they need the diagrams.
             NodeKind::Region(_) => (OP_DECIDE, 0),
+            NodeKind::Log(_) => return Err(refusals::stage("N0512", "log", place.span)),
+            NodeKind::Ban(_) => return Err(refusals::stage("N0511", "ban", place.span)),
+            NodeKind::Verify(_) => return Err(refusals::stage("N0509", "verify", place.span)),
+            NodeKind::Map(_) => return Err(refusals::stage("N0510", "map", place.span)),
+            NodeKind::Synguard(_) => return Err(refusals::stage("N0522", "synguard", place.span)),
             NodeKind::Limit(limit) => (OP_LIMIT, self.limit(limit, words, image)?),
             NodeKind::Track(tracker) => (OP_TRACK, self.tracker(tracker, words, image)?),
             NodeKind::Translate(pool) => (OP_TRANSLATE, self.pool(pool, words, image)?),

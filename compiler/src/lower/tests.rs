@@ -65,6 +65,10 @@ fn policy(guards: impl Iterator<Item = Guard>) -> Policy {
         limits: Vec::new(),
         trackers: Vec::new(),
         pools: Vec::new(),
+        interfaces: Vec::new(),
+        authorities: Vec::new(),
+        synguards: Vec::new(),
+        mappers: Vec::new(),
         expects: Vec::new(),
         asserts: Vec::new(),
     }
@@ -200,6 +204,7 @@ fn more_trackers_than_a_class_table_holds_are_refused() {
         idle_udp: Duration::from_secs(1),
         half_open: Duration::from_secs(1),
         max: 1,
+        key: TrackKey::Flow,
     };
     policy.trackers = (0..63).map(tracker).collect();
     assert!(compile(&policy, &Sources::default()).is_ok());

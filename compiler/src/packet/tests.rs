@@ -7,16 +7,7 @@ use policy_lang::policy::{PacketSpec, ProtoSpec};
 use super::*;
 
 fn spec(src: &str, dst: &str, proto: ProtoSpec) -> PacketSpec {
-    PacketSpec {
-        src: src.parse().unwrap(),
-        dst: dst.parse().unwrap(),
-        proto,
-        ttl: 64,
-        dscp: 0,
-        vlan: None,
-        frag: FRAG_NONE,
-        payload: Vec::new(),
-    }
+    PacketSpec::new(src.parse().unwrap(), dst.parse().unwrap(), proto)
 }
 
 fn tcp_spec(v6: bool) -> PacketSpec {

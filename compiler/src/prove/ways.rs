@@ -161,7 +161,15 @@ impl<'p> Search<'_, '_, 'p> {
         let policy = self.policy;
         let is = self.conditions;
         Ok(match stage {
-            StageKind::Count { .. } => vec![(Outcome::On, TRUE)],
+            StageKind::Count { .. } | StageKind::Log { .. } | StageKind::Ban { .. } => {
+                vec![(Outcome::On, TRUE)]
+            }
+            // Signatures, hellos and cookies may turn out either way.
+            StageKind::Verify { .. } | StageKind::Map { .. } | StageKind::Synguard { .. } => {
+                let exits = stage.exits().into_iter();
+                let exits = exits.map(|(name, exit)| (Outcome::Exit(exit, name), TRUE));
+                std::iter::once((Outcome::On, TRUE)).chain(exits).collect()
+            }
             StageKind::Limit { limit, exceed } => {
                 let counted = match policy.limits.get(limit.index()).map(|limit| limit.unit) {
                     Some(LimitUnit::Syns) => is.syn,
@@ -227,14 +235,26 @@ impl<'p> Search<'_, '_, 'p> {
             StageKind::Translate { pool, .. } => {
                 policy.pools.get(pool.index()).map(|item| item.name.as_str())
             }
-            StageKind::Count { .. } | StageKind::TranslateBack { .. } => None,
+            StageKind::Verify { authority, .. } => {
+                policy.authorities.get(authority.index()).map(|item| item.name.as_str())
+            }
+            StageKind::Map { mapper, .. } => {
+                policy.mappers.get(mapper.index()).map(|item| item.name.as_str())
+            }
+            StageKind::Synguard { synguard, .. } => {
+                policy.synguards.get(synguard.index()).map(|item| item.name.as_str())
+            }
+            StageKind::Count { .. }
+            | StageKind::Log { .. }
+            | StageKind::Ban { .. }
+            | StageKind::TranslateBack { .. } => None,
         }
     }
 
     fn is_goal(&self, stage: &StageKind) -> bool {
         match (&self.claim.goal, stage) {
             (Goal::ReachesPool(wanted), StageKind::Translate { pool, .. }) => wanted == pool,
-            (Goal::ReachesStage(wanted), StageKind::Limit { .. } | StageKind::Track { .. }) => {
+            (Goal::ReachesStage(wanted), stage) if !matches!(stage, StageKind::Translate { .. }) => {
                 self.name(stage) == Some(wanted)
             }
             _ => false,
@@ -262,7 +282,7 @@ impl<'p> Search<'_, '_, 'p> {
     fn walk(&mut self, stages: &'p [Stage], tail: &'p Tail, walk: &mut Walk<'_>) -> Result<bool, TooLarge> {
         let Some((stage, rest)) = stages.split_first() else { return self.walk_tail(tail, walk) };
         let name = self.name(&stage.kind);
-        let text = self.stage_text(&stage.kind);
+        let text = self.policy.stage_words(&stage.kind);
         if self.is_goal(&stage.kind) {
             walk.step(StepKind::Stage { exit: None }, stage.span, text);
             return Ok(true);
@@ -353,17 +373,6 @@ impl<'p> Search<'_, '_, 'p> {
             walk.steps.truncate(before);
         }
         Ok(arrived)
-    }
-
-    fn stage_text(&self, stage: &StageKind) -> String {
-        let name = self.name(stage).unwrap_or_default();
-        match stage {
-            StageKind::Count { name } => format!("count {name}"),
-            StageKind::Limit { .. } => format!("limit {name}"),
-            StageKind::Track { .. } => format!("track {name}"),
-            StageKind::Translate { .. } => format!("translate {name}"),
-            StageKind::TranslateBack { .. } => "translate back".to_owned(),
-        }
     }
 }
 

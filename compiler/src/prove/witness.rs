@@ -93,14 +93,12 @@ pub fn packet(cut: &Classes, classes: &[u32; FIELDS]) -> Chosen {
     let length = small(&cut.small[Field::Len as usize], classes[Field::Len as usize], &[base + header]);
     let vlan = value(Field::Vlan);
     let spec = PacketSpec {
-        src,
-        dst,
-        proto,
         ttl: value(Field::Ttl) as u8,
         dscp: value(Field::Dscp) as u8,
         vlan: (vlan != Field::Vlan.absent()).then_some(vlan as u16),
         frag,
         payload: vec![0; length.saturating_sub(base + header) as usize],
+        ..PacketSpec::new(src, dst, proto)
     };
     Chosen { spec, flow: value(Field::Flow) }
 }

@@ -140,7 +140,7 @@ fn start(dst: IpAddr, proto: u8, dport: u16) -> PacketSpec {
         _ => ProtoSpec::Udp { sport: 4_000, dport },
     };
     let src = if dst.is_ipv4() { Ipv4Addr::new(198, 18, 0, 1).into() } else { source6(1).into() };
-    PacketSpec { src, dst, proto, ttl: 64, dscp: 0, vlan: None, frag: 0, payload: vec![0; 32] }
+    PacketSpec { payload: vec![0; 32], ..PacketSpec::new(src, dst, proto) }
 }
 
 /// Random sources of a set, if those tried are all dropped for one of the candidates.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use compiler::packet;
 use ebpf_runtime::lab::{self, Host};
-use lb_abi::image::{FLAG_SYN, FRAG_NONE};
+use lb_abi::image::FLAG_SYN;
 use policy_lang::policy::{PacketSpec, ProtoSpec};
 use serde::Serialize;
 
@@ -76,16 +76,7 @@ impl Attempt {
             }
             (Kind::Udp, _) => (ProtoSpec::Udp { sport, dport }, b"hello\n".to_vec()),
         };
-        packet::build(&PacketSpec {
-            src: self.source.ip(),
-            dst: self.target.ip(),
-            proto,
-            ttl: 64,
-            dscp: 0,
-            vlan: None,
-            frag: FRAG_NONE,
-            payload,
-        })
+        packet::build(&PacketSpec { payload, ..PacketSpec::new(self.source.ip(), self.target.ip(), proto) })
     }
 
     /// Does it and waits for what comes of it.

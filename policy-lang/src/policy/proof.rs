@@ -1,6 +1,6 @@
 //! Owns the typed form of `expect` and `assert`: steps, packets, outcomes, claims. Never their running or proof.
 
-use super::{AddrSet, End, Guard, PoolId, SetId, TreeId};
+use super::{AddrSet, AuthorityId, End, Guard, InterfaceId, PoolId, SetId, TreeId};
 use crate::source::Span;
 
 /// `expect "…" { … }`: its steps in order, against one fresh state.
@@ -17,6 +17,8 @@ pub enum Step {
     GivenClock(std::time::Duration),
     /// `given seed 7`.
     GivenSeed(u64),
+    /// `given date 2027-01-31`: the wall clock, in seconds since 1970; it goes on with the clock.
+    GivenDate(i64),
     /// `given ADDRESS in SET`.
     GivenMember { set: SetId, addrs: AddrSet, span: Span },
     /// `after 2s`.
@@ -45,6 +47,42 @@ pub struct PacketSpec {
     pub frag: u32,
     /// Payload behind the layer-4 header; default empty. `len N` pads it with zeros to an IP total length of N.
     pub payload: Vec<u8>,
+    /// The interface it comes in by.
+    pub iface: Option<InterfaceId>,
+    /// `sni "…"`: the payload is a DTLS hello that asks for this name, in one record (RFC 6066 section 3).
+    pub sni: Option<String>,
+    /// `signed AUTHORITY ID`: behind the payload stands the trailer of this certificate.
+    pub signed: Option<Signed>,
+}
+
+impl PacketSpec {
+    /// A packet with nothing but defaults.
+    pub fn new(src: std::net::IpAddr, dst: std::net::IpAddr, proto: ProtoSpec) -> PacketSpec {
+        PacketSpec {
+            src,
+            dst,
+            proto,
+            ttl: 64,
+            dscp: 0,
+            vlan: None,
+            frag: 0,
+            payload: Vec::new(),
+            iface: None,
+            sni: None,
+            signed: None,
+        }
+    }
+}
+
+/// The trailer of a packet in an `expect`. Keys of certificates are secret, so each is stood in for by a key made
+/// for tests, and what it signs is what the test's `verify` accepts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signed {
+    pub authority: AuthorityId,
+    /// Index into the authority's certificates.
+    pub certificate: u32,
+    /// The signature is wrong by a bit.
+    pub forged: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -125,7 +125,7 @@ fn side(policy: &Policy, id: SideId, reply: &Reply<'_>) -> Verdict {
 }
 
 fn compare(policy: &Policy, test: &Test, reply: &Reply<'_>) -> Verdict {
-    if test.sets.iter().any(|id| policy.sets.get(id.index()).is_some_and(|set| set.from_file)) {
+    if test.sets.iter().any(|id| policy.sets.get(id.index()).is_some_and(|set| set.is_opaque())) {
         return None;
     }
     let verdict = match (test.field, &test.values) {

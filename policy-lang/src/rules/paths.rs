@@ -145,7 +145,13 @@ impl Walk<'_> {
                 }
                 known.translation = known.translation.or(Some(stage.span));
             }
-            StageKind::Count { .. } | StageKind::Limit { .. } => {}
+            StageKind::Count { .. }
+            | StageKind::Log { .. }
+            | StageKind::Ban { .. }
+            | StageKind::Limit { .. }
+            | StageKind::Verify { .. }
+            | StageKind::Map { .. }
+            | StageKind::Synguard { .. } => {}
         }
     }
 
@@ -217,10 +223,12 @@ impl Walk<'_> {
         let empty = match &test.values {
             Values::Addrs(addrs) => addrs.v4.is_empty() && addrs.v6.is_empty(),
             Values::Ranges(ranges) => ranges.is_empty(),
+            Values::Prefixes(prefixes) => prefixes.is_empty(),
+            Values::Names(names) => names.is_empty(),
             Values::Tracker(_) => false,
         };
         let opaque =
-            test.sets.iter().any(|id| self.policy.sets.get(id.index()).is_some_and(|set| set.from_file));
+            test.sets.iter().any(|id| self.policy.sets.get(id.index()).is_some_and(|set| set.is_opaque()));
         if empty && !opaque && !test.negated {
             self.report
                 .error("E0415", test.span, "this comparison never matches")
@@ -260,7 +268,14 @@ impl Walk<'_> {
                     self.may_be_empty(*pool, stage.span, known.kinds);
                 }
             }
-            StageKind::Count { .. } | StageKind::Track { .. } | StageKind::TranslateBack { .. } => {}
+            StageKind::Count { .. }
+            | StageKind::Log { .. }
+            | StageKind::Ban { .. }
+            | StageKind::Verify { .. }
+            | StageKind::Map { .. }
+            | StageKind::Synguard { .. }
+            | StageKind::Track { .. }
+            | StageKind::TranslateBack { .. } => {}
         }
     }
 

@@ -80,7 +80,7 @@ fn implies(policy: &Policy, inner: &Guard, outer: &Guard) -> bool {
 }
 
 fn opaque(policy: &Policy, test: &Test) -> bool {
-    test.sets.iter().any(|id| policy.sets.get(id.index()).is_some_and(|set| set.from_file))
+    test.sets.iter().any(|id| policy.sets.get(id.index()).is_some_and(|set| set.is_opaque()))
 }
 
 fn within(policy: &Policy, a: &Test, b: &Test) -> bool {
@@ -125,7 +125,7 @@ impl Covered {
                 let cover = self.v6.entry(test.field).or_default();
                 addrs.v6.iter().for_each(|&(first, last)| cover.insert(first, last));
             }
-            Values::Tracker(_) => {}
+            Values::Tracker(_) | Values::Prefixes(_) | Values::Names(_) => {}
         }
     }
 
@@ -146,7 +146,7 @@ impl Covered {
                     && addrs.v4.iter().all(|&(first, last)| within(&self.v4, first.into(), last.into()))
                     && addrs.v6.iter().all(|&(first, last)| within(&self.v6, first, last))
             }
-            Values::Tracker(_) => false,
+            Values::Tracker(_) | Values::Prefixes(_) | Values::Names(_) => false,
         }
     }
 }

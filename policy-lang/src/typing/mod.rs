@@ -139,6 +139,10 @@ pub(crate) fn policy(
         limits: std::mem::take(&mut typing.limits),
         trackers: std::mem::take(&mut typing.trackers),
         pools: std::mem::take(&mut typing.pools),
+        interfaces: Vec::new(),
+        authorities: Vec::new(),
+        synguards: Vec::new(),
+        mappers: Vec::new(),
         expects,
         asserts,
     };

@@ -84,15 +84,14 @@ impl Typing<'_> {
                 }
             }
         }
+        let plain = PacketSpec::new(src_address, dst_address, proto);
         Some(PacketSpec {
-            src: src_address,
-            dst: dst_address,
-            proto,
-            ttl: said.ttl.unwrap_or(64),
-            dscp: said.dscp.unwrap_or(0),
+            ttl: said.ttl.unwrap_or(plain.ttl),
+            dscp: said.dscp.unwrap_or(plain.dscp),
             vlan: said.vlan,
-            frag: said.frag.unwrap_or(named::FRAG_NONE),
+            frag: said.frag.unwrap_or(plain.frag),
             payload,
+            ..plain
         })
     }
 

@@ -33,6 +33,7 @@ impl Typing<'_> {
             sources_v6: Vec::new(),
             ports: None,
             backends: Vec::new(),
+            health: None,
         };
         let mut pick = None;
         let mut nat = true;
@@ -250,8 +251,15 @@ impl Typing<'_> {
                 .help("rename one of the two");
             return;
         }
-        let mut backend =
-            Backend { name: name.text.clone(), span: name.span, v4: None, v6: None, weight: 1, drain: false };
+        let mut backend = Backend {
+            name: name.text.clone(),
+            span: name.span,
+            v4: None,
+            v6: None,
+            weight: 1,
+            drain: false,
+            max_conn: None,
+        };
         let last = setting.groups.len() - 1;
         for (position, group) in setting.groups.iter().enumerate() {
             let mut words = group.iter().skip(usize::from(position == 0));

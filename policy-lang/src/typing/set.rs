@@ -42,6 +42,7 @@ impl Typing<'_> {
                 span: name.span,
                 addrs: Arc::default(),
                 from_file: false,
+                dynamic: None,
                 max: None,
             });
             self.set_origins.push(vec![SetId(self.set_origins.len() as u32)]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Typing;
 use super::settings::written;
 use crate::ast::{Block, Setting, Word};
-use crate::policy::Tracker;
+use crate::policy::{TrackKey, Tracker};
 use crate::value::quantity;
 
 const IDLE_TCP: Duration = Duration::from_secs(300);
@@ -29,6 +29,7 @@ impl Typing<'_> {
             idle_udp: IDLE_UDP,
             half_open: HALF_OPEN,
             max: 1,
+            key: TrackKey::Flow,
         };
         for setting in self.settings(block, &owner, &["idle", "half_open", "max", "key"], &[]) {
             match setting.name.text.as_str() {

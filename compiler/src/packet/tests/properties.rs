@@ -27,14 +27,12 @@ fn any_spec() -> impl Strategy<Value = PacketSpec> {
     ];
     let rest = (any::<u8>(), 0u8..64, proptest::option::of(0u16..4096), 0u32..3, any::<Vec<u8>>());
     (addrs, proto, rest).prop_map(|((src, dst), proto, (ttl, dscp, vlan, frag, payload))| PacketSpec {
-        src,
-        dst,
-        proto,
         ttl,
         dscp,
         vlan,
         frag,
         payload,
+        ..PacketSpec::new(src, dst, proto)
     })
 }
 
