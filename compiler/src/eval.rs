@@ -14,6 +14,7 @@ pub use state::{FlowTable, State};
 pub use walk::Evaluator;
 
 use lb_abi::reason::Reason;
+use lb_abi::seen::{MAC_BYTES, Seen};
 use policy_lang::policy::{End, Field, Policy};
 use policy_lang::source::Span;
 
@@ -71,6 +72,18 @@ impl Run {
     pub fn new(ended: Ended, counted: Vec<Reason>, path: Vec<PathStep>) -> Run {
         let Ended { verdict, reason, frame, sent } = ended;
         Run { verdict, reason, counted, frame, sent, path }
+    }
+
+    /// What can be seen of it from outside.
+    pub fn seen(&self) -> Seen {
+        match self.verdict {
+            Verdict::Pass => Seen::Pass,
+            Verdict::Forward | Verdict::Reply => {
+                Seen::Sent(self.frame.iter().flatten().skip(MAC_BYTES).copied().collect())
+            }
+            // Nothing is sent for an end that is not carried out.
+            Verdict::Drop | Verdict::NotYet(_) => Seen::Drop,
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use lb_abi::hash::Key;
 use lb_abi::maps;
 use lb_abi::mode::FEATURE_BENCH;
 use lb_abi::reason::REASON_COUNT;
+use lb_abi::seen::{MAC_BYTES, Seen};
 
 use crate::carry;
 use crate::error::Error;
@@ -38,6 +39,19 @@ pub struct Ran {
     pub action: Action,
     /// The frame as the program left it, MACs included.
     pub frame: Vec<u8>,
+}
+
+impl Ran {
+    /// What this is for `frame`, where every way out is the way in (as in [`Gateway`](crate::lab::Gateway)); `None` for
+    /// actions that do not occur there.
+    pub fn seen(self, frame: &[u8]) -> Option<Seen> {
+        match self.action {
+            Action::Drop => Some(Seen::Drop),
+            Action::Pass if self.frame == frame => Some(Seen::Pass),
+            Action::Pass | Action::Tx => Some(Seen::Sent(self.frame.into_iter().skip(MAC_BYTES).collect())),
+            Action::Aborted | Action::Redirect => None,
+        }
+    }
 }
 
 /// XDP return codes (include/uapi/linux/bpf.h, `enum xdp_action`); what is none of them the kernel takes for `Aborted`.
@@ -198,9 +212,9 @@ impl Trial {
         self.plane.set_control(|control| control.clock = ns);
     }
 
-    /// Seed of random draws under `FEATURE_TEST`, which are counted from 0 again.
+    /// Seed of random draws under `FEATURE_TEST`; the draws are counted on.
     pub fn set_seed(&mut self, seed: u64) {
-        self.plane.set_control(|control| (control.seed, control.draws) = (seed, 0));
+        self.plane.set_control(|control| control.seed = seed);
     }
 
     pub fn set_hash_key(&mut self, key: Key) {

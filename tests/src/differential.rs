@@ -7,17 +7,9 @@ use std::fmt;
 use lb_abi::bundle::{Image, TallyKind};
 use lb_abi::maps::{Flow, FlowKey, NextHop};
 use lb_abi::reason::{REASON_COUNT, REASONS};
+use lb_abi::seen::Seen;
 
 use crate::case::hex;
-
-/// What became of one frame.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Seen {
-    Drop,
-    Pass,
-    /// Forwarded, or answered: as it left, from byte 12 on. MAC addresses belong to the environment.
-    Sent(Vec<u8>),
-}
 
 /// Packets and bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 
-use compiler::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
+use compiler::eval::{Evaluator, PathStep, Run, State, StepKind};
 use lb_abi::bundle::TallyKind;
 use lb_abi::reason::REASON_COUNT;
+use lb_abi::seen::Seen;
 use policy_lang::source::Span;
 
 use crate::accepted::Accepted;
 use crate::case::Case;
-use crate::differential::{Count, Flows, Played, Seen, Tallies, in_order};
+use crate::differential::{Count, Flows, Played, Tallies, in_order};
 use crate::traffic::{START, Step, Traffic};
 use crate::vocabulary::Vocabulary;
 
@@ -116,7 +117,7 @@ impl<'p> Play<'p> {
                     self.reasons[*reason as usize] += 1;
                 }
                 self.tally(&run, frame.len() as u64);
-                self.seen.push(seen(&run));
+                self.seen.push(run.seen());
                 run.frame
             }
             between => {
@@ -162,18 +163,6 @@ impl<'p> Play<'p> {
             proven: proven(&self.state, self.accepted.image.trackers.len()),
         };
         played.identified(&self.accepted.image)
-    }
-}
-
-/// What a run says that can be seen from outside.
-pub fn seen(run: &Run) -> Seen {
-    match run.verdict {
-        Verdict::Drop => Seen::Drop,
-        Verdict::Pass => Seen::Pass,
-        Verdict::Forward | Verdict::Reply => {
-            Seen::Sent(run.frame.iter().flatten().skip(12).copied().collect())
-        }
-        Verdict::NotYet(end) => panic!("a policy that compiles ends in {end:?}"),
     }
 }
 

@@ -23,7 +23,7 @@ pub fn play(case: &Case, image: &Image) -> Played {
                 let run = compiler::tables::run(image, &mut state, frame);
                 run.counted.iter().for_each(|reason| reasons[*reason as usize] += 1);
                 count(image, &run, frame.len() as u64, &mut counters);
-                seen.push(oracle::seen(&run));
+                seen.push(run.seen());
             }
             between => oracle::set(&mut state, between),
         }

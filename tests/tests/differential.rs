@@ -13,9 +13,10 @@ use lb_abi::image::{
     ROW_SPARSE,
 };
 use lb_abi::reason::REASONS;
+use lb_abi::seen::Seen;
 use lb_tests::accepted::{Accepted, random, written};
 use lb_tests::case::Case;
-use lb_tests::differential::{Divergence, Played, Seen, compare};
+use lb_tests::differential::{Divergence, Played, compare};
 use lb_tests::kernel::Network;
 use lb_tests::many_arms::ManyArms;
 use lb_tests::traffic::Step;

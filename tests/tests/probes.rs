@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 
 use lb_abi::maps::ANSWERS_BURST;
 use lb_abi::reason::Reason;
+use lb_abi::seen::Seen;
 use lb_tests::accepted::Accepted;
 use lb_tests::case::{Case, hex};
-use lb_tests::differential::{Played, Seen};
+use lb_tests::differential::Played;
 use lb_tests::frame::{Packet, SYN};
 use lb_tests::kernel::Network;
 use lb_tests::probes::{Fate, Probe, martians, probes};

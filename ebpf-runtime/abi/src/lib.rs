@@ -14,6 +14,8 @@ pub mod image;
 pub mod maps;
 pub mod mode;
 pub mod reason;
+#[cfg(feature = "alloc")]
+pub mod seen;
 
 /// Bumped whenever a layout in this crate changes; pinned maps of another schema are never reused.
 pub const SCHEMA: u32 = 1;

@@ -19,6 +19,7 @@
 mod constant;
 mod error;
 mod frames;
+mod gateway;
 mod layout;
 mod link;
 mod namespace;
@@ -30,6 +31,7 @@ mod tests;
 pub use constant::{ConstantProgram, Verdict};
 pub use error::Error;
 pub use frames::FrameSocket;
+pub use gateway::Gateway;
 pub use layout::{Arms, HOST_DEVICE, Host, Lab, Plan};
 pub use link::Frames;
 pub use namespace::Namespace;
