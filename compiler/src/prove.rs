@@ -6,13 +6,14 @@
 
 mod conditions;
 mod guards;
+mod outcomes;
 mod ways;
 mod witness;
 
 use std::collections::HashMap;
 
 use policy_lang::diagnostic::{Diagnostic, Severity};
-use policy_lang::policy::{Claim, PacketSpec, Policy};
+use policy_lang::policy::{Before, Claim, PacketSpec, Policy};
 use policy_lang::source::Span;
 
 use crate::eval::{self, PathStep, State, StepKind};
@@ -167,7 +168,8 @@ pub fn run<'p>(policy: &'p Policy) -> Report {
     }
     let mut sets = Sets::new(policy);
     let guards = Guards::read(policy, &mut sets);
-    let conditions = Conditions::read(policy, &mut sets);
+    let fragments = policy.before.fragments == Before::Match;
+    let conditions = Conditions::read(fragments, policy.trackers.len(), policy.span, &mut sets);
     let cut = sets.classes().ok();
     let mut prover = cut.as_ref().and_then(|cut| {
         let mut regions = Regions::new(cut, &sets);

@@ -19,20 +19,24 @@ pub enum Formula {
     Not(Box<Formula>),
     /// The field's value is in the set of this number.
     In(Field, u32),
-    /// A side or a vip, whose formula is kept once.
-    Shared(Shared),
+    /// A side or a vip, whose formula is kept once: its number among them.
+    Shared(u32),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Shared {
+enum Shared {
     Side(SideId),
     Vip(VipId),
 }
 
-/// Every set that some guard of the policy compares a field with.
+/// Every set that some guard compares a field with: of one policy, or of two that are held against each other.
 pub struct Sets<'p> {
     policy: &'p Policy,
-    shared: HashMap<Shared, Arc<Formula>>,
+    /// By the policy's own ids: what `Flow` has for each tracker, less 1.
+    trackers: Vec<u32>,
+    shared: Vec<Arc<Formula>>,
+    /// Those of `policy`.
+    numbers: HashMap<Shared, u32>,
     small: [HashMap<Vec<(u32, u32)>, u32>; FIELDS],
     small_lists: [Vec<Vec<(u32, u32)>>; FIELDS],
     /// `Field::Src` and `Field::Dst`.
@@ -109,7 +113,9 @@ impl<'p> Sets<'p> {
     pub fn new(policy: &'p Policy) -> Sets<'p> {
         Sets {
             policy,
-            shared: HashMap::new(),
+            trackers: (0..policy.trackers.len() as u32).collect(),
+            shared: Vec::new(),
+            numbers: HashMap::new(),
             small: Default::default(),
             small_lists: Default::default(),
             addresses: Default::default(),
@@ -124,19 +130,13 @@ impl<'p> Sets<'p> {
             Guard::Or(parts) => Formula::Or(parts.iter().map(|part| self.formula(part)).collect()),
             Guard::Not(inner) => Formula::Not(Box::new(self.formula(inner))),
             Guard::Test(test) => self.test(test),
-            Guard::From(side, _) => {
-                self.share(Shared::Side(*side), |sets| sets.side(*side));
-                Formula::Shared(Shared::Side(*side))
-            }
-            Guard::To(vip, span) => {
-                self.share(Shared::Vip(*vip), |sets| sets.vip(*vip, *span));
-                Formula::Shared(Shared::Vip(*vip))
-            }
+            Guard::From(side, _) => self.share(Shared::Side(*side), |sets| sets.side(*side)),
+            Guard::To(vip, span) => self.share(Shared::Vip(*vip), |sets| sets.vip(*vip, *span)),
         }
     }
 
-    pub fn shared(&self, shared: Shared) -> Arc<Formula> {
-        self.shared[&shared].clone()
+    pub fn shared(&self, number: u32) -> Arc<Formula> {
+        self.shared[number as usize].clone()
     }
 
     /// The comparison that first named a set.
@@ -144,11 +144,15 @@ impl<'p> Sets<'p> {
         self.places[field as usize][set as usize]
     }
 
-    fn share(&mut self, shared: Shared, read: impl FnOnce(&mut Self) -> Formula) {
-        if !self.shared.contains_key(&shared) {
-            let formula = Arc::new(read(self));
-            self.shared.insert(shared, formula);
+    fn share(&mut self, shared: Shared, read: impl FnOnce(&mut Self) -> Formula) -> Formula {
+        if let Some(&known) = self.numbers.get(&shared) {
+            return Formula::Shared(known);
         }
+        let formula = Arc::new(read(self));
+        self.shared.push(formula);
+        let number = self.shared.len() as u32 - 1;
+        self.numbers.insert(shared, number);
+        Formula::Shared(number)
     }
 
     /// `otherwise` is whatever no other side is.
@@ -200,7 +204,9 @@ impl<'p> Sets<'p> {
             }
             Values::Prefixes(_) | Values::Names(_) => Formula::Or(Vec::new()),
             Values::Tracker(tracker) => {
-                let inside = self.ranges(field, vec![(1 + tracker.0, 1 + tracker.0)], test.span);
+                // A tracker that is none of the policy's is no flow's.
+                let number = self.trackers.get(tracker.index()).map(|number| (1 + number, 1 + number));
+                let inside = self.ranges(field, number.into_iter().collect(), test.span);
                 if test.negated { Formula::Not(Box::new(inside)) } else { inside }
             }
         };

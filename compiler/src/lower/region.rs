@@ -7,7 +7,7 @@ use policy_lang::policy::{Chain, Match};
 use policy_lang::source::Span;
 
 use super::diagram::{Diagrams, NOTHING, Ref, TRUE, TooLarge, leaf};
-use super::formula::{Classes, Formula, Sets, Shared};
+use super::formula::{Classes, Formula, Sets};
 use crate::graph::Nesting;
 
 /// The arms among which a region's diagram outgrew its bounds.
@@ -59,7 +59,8 @@ pub struct Regions<'a, 'p> {
     pub diagrams: Diagrams,
     classes: &'a Classes,
     sets: &'a Sets<'p>,
-    shared: HashMap<Shared, Ref>,
+    /// By number, of sides and vips.
+    shared: HashMap<u32, Ref>,
 }
 
 impl<'a, 'p> Regions<'a, 'p> {
@@ -119,13 +120,13 @@ impl<'a, 'p> Regions<'a, 'p> {
                 Ok(all)
             }
             Formula::Or(parts) => self.any(parts),
-            Formula::Shared(shared) => {
-                if let Some(&known) = self.shared.get(shared) {
+            Formula::Shared(number) => {
+                if let Some(&known) = self.shared.get(number) {
                     return Ok(known);
                 }
-                let formula = self.sets.shared(*shared);
+                let formula = self.sets.shared(*number);
                 let made = self.guard(&formula)?;
-                self.shared.insert(*shared, made);
+                self.shared.insert(*number, made);
                 Ok(made)
             }
         }

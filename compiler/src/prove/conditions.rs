@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use lb_abi::image::{FLAG_ACK, FLAG_SYN, FRAG_LATER, FRAG_NONE, Field};
-use policy_lang::policy::{AddrSet, Before, Policy};
+use policy_lang::policy::AddrSet;
 use policy_lang::source::Span;
 
 use crate::lower::diagram::{Ref, TooLarge};
@@ -45,8 +45,9 @@ pub struct Conditions<T> {
 }
 
 impl Conditions<Formula> {
-    pub fn read(policy: &Policy, sets: &mut Sets<'_>) -> Conditions<Formula> {
-        let mut terms = Terms { sets, span: policy.span };
+    /// `fragments`: whether the tree sees them. `trackers`: how many a flow can be of.
+    pub fn read(fragments: bool, trackers: usize, span: Span, sets: &mut Sets<'_>) -> Conditions<Formula> {
+        let mut terms = Terms { sets, span };
         let v4 = terms.family(Field::Src, false);
         let v6 = terms.family(Field::Src, true);
         let tcp = terms.is(Field::Proto, TCP.into());
@@ -65,7 +66,7 @@ impl Conditions<Formula> {
         let echo6 =
             [terms.is(Field::Proto, ICMP6.into()), terms.is(Field::IcmpType, ICMP6_ECHO_REQUEST.into())];
         let martian = any([terms.addresses(Field::Src, martian()), terms.addresses(Field::Dst, martian())]);
-        let universe = terms.universe(policy, &v4, &v6, &headed);
+        let universe = terms.universe(fragments, trackers, &v4, &v6, &headed);
         Conditions {
             universe,
             translatable: all([whole.clone(), any([tcp.clone(), udp])]),
@@ -159,7 +160,14 @@ impl Terms<'_, '_> {
     }
 
     /// Also keeps every field off the class of values that no packet has, which may be empty.
-    fn universe(&mut self, policy: &Policy, v4: &Formula, v6: &Formula, headed: &Formula) -> Formula {
+    fn universe(
+        &mut self,
+        fragments: bool,
+        trackers: usize,
+        v4: &Formula,
+        v6: &Formula,
+        headed: &Formula,
+    ) -> Formula {
         let tcp = self.is(Field::Proto, TCP.into());
         let udp = self.is(Field::Proto, UDP.into());
         let icmp = self.is(Field::Proto, ICMP.into());
@@ -173,11 +181,8 @@ impl Terms<'_, '_> {
         let dst6 = self.family(Field::Dst, true);
         let mut parts = vec![
             any([all([v4.clone(), dst4]), all([v6.clone(), dst6])]),
-            match policy.before.fragments {
-                Before::Match => self.present(Field::Frag),
-                Before::Drop | Before::Pass => whole.clone(),
-            },
-            self.ranges(Field::Flow, vec![(0, policy.trackers.len() as u32)]),
+            if fragments { self.present(Field::Frag) } else { whole.clone() },
+            self.ranges(Field::Flow, vec![(0, trackers as u32)]),
             both_or_neither(self.present(Field::TcpFlags), all([headed.clone(), tcp.clone()])),
             // Numbers 133 to 137 with the greatest hop limit are the neighbours' (RFC 4861), before the tree.
             not(all([

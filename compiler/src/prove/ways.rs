@@ -4,26 +4,16 @@
 use std::collections::{HashMap, HashSet};
 
 use lb_abi::image::FIELDS;
-use policy_lang::policy::{
-    Chain, Claim, End, Exit, Goal, Guard, LimitUnit, Match, Policy, Pool, Stage, StageKind, Tail, TreeId,
-};
+use policy_lang::policy::{Chain, Claim, End, Goal, Guard, Match, Policy, Stage, StageKind, Tail, TreeId};
 use policy_lang::source::Span;
 
 use super::conditions::Conditions;
 use super::guards::Guards;
+use super::outcomes::{Outcome, outcomes};
 use crate::eval::{PathStep, StepKind};
 use crate::expect::end_word;
 use crate::lower::diagram::{NOTHING, Ref, TRUE, TooLarge, leaf};
 use crate::lower::region::Regions;
-
-/// How a packet can leave a stage.
-#[derive(Clone, Copy)]
-enum Outcome<'p> {
-    On,
-    Exit(&'p Exit, &'static str),
-    /// Dropped by the stage itself.
-    Refused,
-}
 
 /// One claim held against one policy.
 pub struct Search<'s, 'a, 'p> {
@@ -145,7 +135,7 @@ impl<'p> Search<'_, '_, 'p> {
             return Ok(NOTHING);
         }
         let mut found = Vec::new();
-        for (outcome, when) in self.outcomes(&stage.kind)? {
+        for (outcome, when) in outcomes(&stage.kind, self.policy, self.conditions, self.regions)? {
             let then = match outcome {
                 Outcome::On => next,
                 Outcome::Exit(exit, _) => self.chain(&exit.chain)?,
@@ -154,75 +144,6 @@ impl<'p> Search<'_, '_, 'p> {
             found.push(self.regions.diagrams.mask(when, then)?);
         }
         self.either(&found)
-    }
-
-    /// What can become of packets at a stage, whatever the state (`docs/packet-path.md`, section 3).
-    fn outcomes(&mut self, stage: &'p StageKind) -> Result<Vec<(Outcome<'p>, Ref)>, TooLarge> {
-        let policy = self.policy;
-        let is = self.conditions;
-        Ok(match stage {
-            StageKind::Count { .. } | StageKind::Log { .. } | StageKind::Ban { .. } => {
-                vec![(Outcome::On, TRUE)]
-            }
-            // Signatures, hellos and cookies may turn out either way.
-            StageKind::Verify { .. } | StageKind::Map { .. } | StageKind::Synguard { .. } => {
-                let exits = stage.exits().into_iter();
-                let exits = exits.map(|(name, exit)| (Outcome::Exit(exit, name), TRUE));
-                std::iter::once((Outcome::On, TRUE)).chain(exits).collect()
-            }
-            StageKind::Limit { limit, exceed } => {
-                let counted = match policy.limits.get(limit.index()).map(|limit| limit.unit) {
-                    Some(LimitUnit::Syns) => is.syn,
-                    Some(LimitUnit::Connections) => is.connection,
-                    _ => TRUE,
-                };
-                vec![(Outcome::On, TRUE), (Outcome::Exit(exceed, "exceed"), counted)]
-            }
-            StageKind::Track { full, invalid, .. } => vec![
-                (Outcome::On, is.trackable),
-                (Outcome::Exit(full, "full"), is.track_full),
-                (Outcome::Exit(invalid, "invalid"), is.track_invalid),
-                (Outcome::Refused, is.fragment),
-            ],
-            StageKind::Translate { pool, empty, ports } => {
-                let served = policy.pools.get(pool.index()).map_or(Ok(NOTHING), |pool| self.served(pool))?;
-                let on = self.regions.diagrams.mask(is.translatable, served)?;
-                let others = self.regions.diagrams.not(is.translatable)?;
-                let refused = self.regions.diagrams.over(others, is.known)?;
-                vec![
-                    (Outcome::On, on),
-                    (Outcome::Exit(empty, "empty"), is.translatable),
-                    (Outcome::Exit(ports, "ports"), on),
-                    (Outcome::Refused, refused),
-                ]
-            }
-            StageKind::TranslateBack { invalid } => {
-                let whole = self.regions.diagrams.not(is.fragment)?;
-                let on = self.regions.diagrams.mask(is.translatable, is.known)?;
-                vec![
-                    (Outcome::On, on),
-                    (Outcome::Exit(invalid, "invalid"), whole),
-                    (Outcome::Refused, is.fragment),
-                ]
-            }
-        })
-    }
-
-    /// Packets of a family that the pool has a backend of: one for new flows, or for known ones one that drains.
-    fn served(&mut self, pool: &Pool) -> Result<Ref, TooLarge> {
-        let v6 = self.regions.diagrams.not(self.conditions.v4)?;
-        let mut parts = Vec::new();
-        for backend in &pool.backends {
-            let takes = if backend.weight > 0 && !backend.drain { TRUE } else { self.conditions.known };
-            for (family, has) in [(self.conditions.v4, backend.v4.is_some()), (v6, backend.v6.is_some())] {
-                if has {
-                    parts.push(self.regions.diagrams.mask(family, takes)?);
-                }
-            }
-        }
-        parts.sort_unstable();
-        parts.dedup();
-        self.either(&parts)
     }
 
     fn name(&self, stage: &StageKind) -> Option<&'p str> {
@@ -291,7 +212,7 @@ impl<'p> Search<'_, '_, 'p> {
             return Ok(false);
         }
         let before = walk.steps.len();
-        for (outcome, when) in self.outcomes(&stage.kind)? {
+        for (outcome, when) in outcomes(&stage.kind, self.policy, self.conditions, self.regions)? {
             if !self.holds(when, walk.classes) {
                 continue;
             }
