@@ -1,17 +1,22 @@
-//! Owns the running of a policy's `expect` blocks, through the evaluator and through the compiled tables, and what is
-//! to be said of each packet. Never how it is printed, nor the kernel.
+//! Owns the running of a policy's `expect` blocks, through the evaluator, the compiled tables and whatever program it
+//! is given, and what is to be said of each packet. Never how it is printed, nor the kernel.
 
 mod given;
 mod outcome;
+mod program;
 
 pub(crate) use given::extended;
 pub(crate) use outcome::{end_word, endpoint, evaluated, ip};
+pub use program::{Arrival, ByProgram, Program, Put};
+
+use std::convert::Infallible;
 
 use lb_abi::bundle::Image;
 use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::{Expect, PacketSpec, Policy, SetId, Step};
 use policy_lang::source::{Sources, Span};
 
+use crate::coverage::Reached;
 use crate::eval::{Evaluator, PathStep, Run, State};
 use crate::{compile, packet, tables};
 
@@ -25,6 +30,8 @@ pub(crate) const KEY: lb_abi::hash::Key = [0; 2];
 #[derive(Clone, Debug)]
 pub struct Report {
     pub tests: Vec<Test>,
+    /// By all packets of all tests.
+    pub reached: Reached,
 }
 
 impl Report {
@@ -71,37 +78,78 @@ pub struct Packet {
 pub enum Finding {
     Passed,
     Failed,
-    /// Evaluator and compiled tables are of two minds, whatever was expected: a bug of lbctl, not of the policy.
+    /// Those that ran the packet are of two minds, whatever was expected: a bug of lbctl, not of the policy.
     Disagreed {
-        /// What the tables made of the packet.
-        tables: String,
+        /// What the compiled tables made of the packet, if it is not what the evaluator did.
+        tables: Option<String>,
+        /// The same of the loaded program.
+        program: Option<String>,
     },
 }
 
 /// Runs every block, each against a fresh state. With the policy's own image each packet also meets the tables.
 pub fn run(policy: &Policy, sources: &Sources, image: Option<&Image>) -> Report {
-    let tests = policy.expects.iter().map(|expect| test(policy, sources, image, expect));
-    Report { tests: tests.collect() }
+    let mut no_program = |_: Arrival<'_>| Ok::<_, Infallible>(None);
+    match run_with(policy, sources, image, &mut no_program) {
+        Ok(report) => report,
+        Err(never) => match never {},
+    }
 }
 
-/// The two states that one test drives through the same packets.
-struct Sides {
+/// As `run`, with a program that each packet meets as well, as long as there is an image.
+///
+/// # Errors
+/// The program's own; nothing is run after one.
+pub fn run_with<E>(
+    policy: &Policy,
+    sources: &Sources,
+    image: Option<&Image>,
+    program: &mut Program<'_, E>,
+) -> Result<Report, E> {
+    let mut report = Report { tests: Vec::new(), reached: Reached::default() };
+    for expect in &policy.expects {
+        let test = test(policy, sources, image, expect, program, &mut report.reached)?;
+        report.tests.push(test);
+    }
+    Ok(report)
+}
+
+/// What one test drives through the same packets.
+struct Sides<'a, 'p, E> {
     evaluator: State,
     tables: State,
+    program: &'a mut Program<'p, E>,
+    met: Met,
+    reached: &'a mut Reached,
 }
 
-impl Sides {
+/// What the program knows of the image in place.
+enum Met {
+    /// No packet of this test has come to it.
+    Nothing,
+    Former,
+    Current,
+}
+
+impl<E> Sides<'_, '_, E> {
     fn both(&mut self, change: impl Fn(&mut State)) {
         change(&mut self.evaluator);
         change(&mut self.tables);
     }
 }
 
-fn test(policy: &Policy, sources: &Sources, image: Option<&Image>, expect: &Expect) -> Test {
+fn test<E>(
+    policy: &Policy,
+    sources: &Sources,
+    image: Option<&Image>,
+    expect: &Expect,
+    program: &mut Program<'_, E>,
+    reached: &mut Reached,
+) -> Result<Test, E> {
     let mut test =
         Test { title: expect.title.clone(), span: expect.span, packets: Vec::new(), refused: Vec::new() };
     let fresh = State { clock: START, ..State::new(KEY) };
-    let mut sides = Sides { evaluator: fresh.clone(), tables: fresh };
+    let mut sides = Sides { evaluator: fresh.clone(), tables: fresh, program, met: Met::Nothing, reached };
 
     // What is given to a set changes the policy from there on, and the tables with it.
     let mut changed: Option<(Policy, Option<Image>)> = None;
@@ -119,12 +167,17 @@ fn test(policy: &Policy, sources: &Sources, image: Option<&Image>, expect: &Expe
                 None
             });
             changed = Some((extended, extended_image));
+            if matches!(sides.met, Met::Current) {
+                sides.met = Met::Former;
+            }
         } else {
             let stage = Stage { policy: policy_now, image: image_now, evaluator: Evaluator::new(policy_now) };
-            test.packets.extend(steps.iter().filter_map(|step| stage.step(&mut sides, step)));
+            for step in steps {
+                test.packets.extend(stage.step(&mut sides, step)?);
+            }
         }
     }
-    test
+    Ok(test)
 }
 
 fn members(steps: &[Step]) -> Vec<(SetId, &policy_lang::policy::AddrSet)> {
@@ -143,7 +196,7 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn step(&self, sides: &mut Sides, step: &Step) -> Option<Packet> {
+    fn step<E>(&self, sides: &mut Sides<'_, '_, E>, step: &Step) -> Result<Option<Packet>, E> {
         match step {
             Step::GivenClock(time) => {
                 sides.both(|state| state.clock = START.saturating_add(nanoseconds(*time)));
@@ -160,10 +213,12 @@ impl Stage<'_> {
                     let run = self.evaluator.run(&mut sides.evaluator, &frame);
                     let is_met =
                         outcome.as_ref().is_none_or(|outcome| outcome::is_met(self.policy, outcome, &run));
-                    let finding = match self.tables(sides, &frame, &run) {
-                        Some(tables) => Finding::Disagreed { tables },
-                        None if is_met => Finding::Passed,
-                        None => Finding::Failed,
+                    sides.reached.add(&run.path);
+                    let tables = self.tables(&mut sides.tables, &frame, &run);
+                    let finding = match (tables, self.program(sides, &frame, &run)?) {
+                        (None, None) if is_met => Finding::Passed,
+                        (None, None) => Finding::Failed,
+                        (tables, program) => Finding::Disagreed { tables, program },
                     };
                     if told.as_ref().is_none_or(|told| told.finding == Finding::Passed) {
                         told = Some(Packet {
@@ -180,22 +235,41 @@ impl Stage<'_> {
                         });
                     }
                 }
-                return told;
+                return Ok(told);
             }
         }
-        None
+        Ok(None)
     }
 
     /// What the tables made of the frame, if that is not what the evaluator did.
-    fn tables(&self, sides: &mut Sides, frame: &[u8], evaluated: &Run) -> Option<String> {
+    fn tables(&self, state: &mut State, frame: &[u8], evaluated: &Run) -> Option<String> {
         let image = self.image?;
-        let run = tables::run(image, &mut sides.tables, frame);
+        let run = tables::run(image, state, frame);
         let is_same = run.verdict == evaluated.verdict
             && run.reason == evaluated.reason
             && run.counted == evaluated.counted
             && run.frame == evaluated.frame
             && outcome::backend_by_tables(image, &run) == outcome::backend(self.policy, evaluated);
         (!is_same).then(|| outcome::by_tables(image, &run))
+    }
+
+    /// What the program made of the frame, if that is not what the evaluator did.
+    fn program<E>(
+        &self,
+        sides: &mut Sides<'_, '_, E>,
+        frame: &[u8],
+        evaluated: &Run,
+    ) -> Result<Option<String>, E> {
+        let Some(image) = self.image else { return Ok(None) };
+        let State { clock, seed, key, .. } = sides.evaluator;
+        let image = match sides.met {
+            Met::Nothing => Put::Fresh(image),
+            Met::Former => Put::Changed(image),
+            Met::Current => Put::Same,
+        };
+        sides.met = Met::Current;
+        let met = (sides.program)(Arrival { image, key, clock, seed, frame })?;
+        Ok(met.and_then(|met| program::difference(&met, evaluated)))
     }
 }
 

@@ -2,6 +2,7 @@
 //! decision tables and the image's words. Never files, root, the kernel or the terminal.
 #![forbid(unsafe_code)]
 
+pub mod coverage;
 pub mod eval;
 pub mod expect;
 pub mod explain;

@@ -72,12 +72,17 @@ impl PolicyFile {
         }
     }
 
+    /// Whether the only errors are uses of what this edition cannot carry out: such a policy has a meaning, and no image.
+    pub fn is_only_not_yet(&self) -> bool {
+        let mut errors = self.findings.iter().filter(|one| one.severity == Severity::Error);
+        errors.all(|one| one.code.starts_with('N'))
+    }
+
     /// Why a policy with errors cannot be run.
     pub fn why_not(&self) -> String {
         let codes: BTreeSet<&str> =
             self.findings.iter().map(|one| one.code).filter(|code| code.starts_with('N')).collect();
-        let is_fault = |one: &Diagnostic| one.severity == Severity::Error && !one.code.starts_with('N');
-        if self.findings.iter().any(is_fault) {
+        if !self.is_only_not_yet() {
             return "the policy has errors".to_owned();
         }
         let codes: Vec<&str> = codes.into_iter().collect();

@@ -1,4 +1,5 @@
-//! What `lbctl test` says about expect blocks that hold, that fail and that cannot be run.
+//! Owns what `lbctl test` says about expect blocks that hold, that fail and that cannot be run, and what they cover.
+//! Never how a packet is judged.
 
 use lb_tests::cli::Desk;
 
@@ -82,6 +83,10 @@ fn json_has_the_way_as_well() {
     --- out
     {
       "asserts": [],
+      "compared": [
+        "tables"
+      ],
+      "coverage": null,
       "failed": 1,
       "file": "p.lbp",
       "findings": [],
@@ -120,6 +125,7 @@ fn json_has_the_way_as_well() {
                   "text": "pass"
                 }
               ],
+              "program": null,
               "tables": null,
               "time": 1,
               "times": 1
@@ -182,11 +188,135 @@ fn nothing_to_test_is_said() {
 }
 
 #[test]
-fn the_projects_own_policies_hold() {
+fn coverage_lists_what_no_packet_reached() {
+    // Two arms lead to the tree, whose ways count once.
+    let desk = with("");
+    let text = std::fs::read_to_string(desk.path("p.lbp")).unwrap();
+    desk.write(
+        "p.lbp",
+        text.replace("tcp.dport == 80                -> drop", "tcp.dport == 80                -> web"),
+    );
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--coverage"]), @r"
+    exit 0
+    --- out
+    ok      ports decide
+    covered arms 2 of 3 (66.6 %), exits 0 of 1 (0.0 %), ways 1 of 2 (50.0 %)
+    not reached
+      p.lbp:7:5   arm   proto == udp and src in office
+      p.lbp:7:51  exit  limit calm (exceed)
+      p.lbp:12:8  way   every 2: 2
+    p.lbp: 1 test passed (2 packets, through the evaluator and the compiled tables)
+    ");
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--coverage", "--format", "short"]), @r"
+    exit 0
+    --- out
+    p.lbp:7:5: not reached: arm proto == udp and src in office
+    p.lbp:7:51: not reached: exit limit calm (exceed)
+    p.lbp:12:8: not reached: way every 2: 2
+    p.lbp: covered arms 2 of 3 (66.6 %), exits 0 of 1 (0.0 %), ways 1 of 2 (50.0 %)
+    p.lbp: 1 test passed (2 packets, through the evaluator and the compiled tables)
+    ");
+    let json: serde_json::Value =
+        serde_json::from_str(&desk.lbctl(&["test", "p.lbp", "--coverage", "--json"]).out).unwrap();
+    insta::assert_snapshot!(format!("{:#}", json["coverage"]), @r#"
+    {
+      "arms": {
+        "of": 3,
+        "percent": 66.6,
+        "reached": 2
+      },
+      "exits": {
+        "of": 1,
+        "percent": 0.0,
+        "reached": 0
+      },
+      "not_reached": [
+        {
+          "column": 5,
+          "file": "p.lbp",
+          "kind": "arm",
+          "line": 7,
+          "text": "proto == udp and src in office"
+        },
+        {
+          "column": 51,
+          "file": "p.lbp",
+          "kind": "exit",
+          "line": 7,
+          "text": "limit calm (exceed)"
+        },
+        {
+          "column": 8,
+          "file": "p.lbp",
+          "kind": "way",
+          "line": 12,
+          "text": "every 2: 2"
+        }
+      ],
+      "ways": {
+        "of": 2,
+        "percent": 50.0,
+        "reached": 1
+      }
+    }
+    "#);
+    let without = desk.lbctl(&["test", "p.lbp", "--json"]).out;
+    assert!(without.contains("\"coverage\": null"), "{without}");
+}
+
+#[test]
+fn with_the_kernel_the_loaded_program_has_a_say() {
+    let given = "expect \"given\" {
+  packet udp src 203.0.113.9:1 dst 192.0.2.1:53 => pass
+  given 203.0.113.0/24 in office
+  given seed 3
+  packet udp src 203.0.113.9:1 dst 192.0.2.1:53 => drop
+  after 1s
+  packet udp src 203.0.113.9:1 dst 192.0.2.1:53 => pass
+  packet udp src 203.0.113.9:1 dst 192.0.2.1:53 => drop
+}
+";
+    let desk = with(given);
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--kernel"]), @r"
+    exit 0
+    --- out
+    ok      ports decide
+    ok      given
+    p.lbp: 2 tests passed (6 packets, through the evaluator, the compiled tables and the loaded program)
+    ");
+    let json = desk.lbctl(&["test", "p.lbp", "--kernel", "--json"]).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["compared"], serde_json::json!(["tables", "program"]));
+}
+
+#[test]
+fn the_kernel_is_for_those_who_may() {
+    let desk = with("");
+    insta::assert_snapshot!(desk.lbctl_as_nobody(&["test", "p.lbp", "--kernel"]), @r"
+    exit 2
+    --- err
+    lbctl: error: lbctl test --kernel needs root (or CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF): run it with sudo
+    ");
+}
+
+#[test]
+fn the_projects_own_policies_hold_in_the_kernel_as_well() {
     let desk = Desk::new(&[]);
     let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
     for policy in ["firewall-tree-demo", "firewall", "nat"] {
-        let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp")]);
+        let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp"), "--kernel"]);
         assert_eq!(ran.code, Some(0), "{ran}");
+    }
+}
+
+#[test]
+fn the_projects_own_policies_have_every_arm_and_way_covered() {
+    let desk = Desk::new(&[]);
+    let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
+    for policy in ["firewall", "nat"] {
+        let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp"), "--coverage", "--json"]);
+        let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
+        let missed = document["coverage"]["not_reached"].as_array().unwrap();
+        assert!(missed.iter().all(|place| place["kind"] == "exit"), "{policy}: {missed:#?}");
     }
 }

@@ -100,18 +100,21 @@ fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
     if let Some((_, name, _)) = backend {
         text += &format!(" {name}");
     }
-    if run.verdict == Verdict::Forward
-        && let Some(left) = run.frame.as_deref().and_then(|frame| parse(frame).ok())
-    {
-        let (sport, dport) = left.ports().unzip();
-        let (from, to) = (endpoint(ip(left.src), sport), endpoint(ip(left.dst), dport));
-        text += &format!(", {from} to {to}");
+    if run.verdict == Verdict::Forward {
+        text += &run.frame.as_deref().map_or(String::new(), sent);
     }
     if let Some(reason) = run.reason {
         let name = REASONS.iter().find(|(listed, _)| *listed == reason).map_or("", |(_, name)| name);
         text += &format!(" ({name})");
     }
     text
+}
+
+/// The tuple that a frame leaves with, behind a comma.
+pub(super) fn sent(frame: &[u8]) -> String {
+    let Ok(left) = parse(frame) else { return String::new() };
+    let (sport, dport) = left.ports().unzip();
+    format!(", {} to {}", endpoint(ip(left.src), sport), endpoint(ip(left.dst), dport))
 }
 
 pub(crate) fn ip(addr: Addr) -> IpAddr {

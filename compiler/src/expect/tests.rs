@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use lb_abi::reason::Reason;
+use lb_abi::seen::Seen;
 use policy_lang::source::Loader;
 
 use super::*;
@@ -145,6 +147,82 @@ fn tables_that_decide_otherwise_are_a_bug_of_ours_whatever_was_expected() {
     let other = policy_lang::check("test.lbp", text.replace("-> pass", "-> drop"), &Files);
     let image = compile(&other.policy.unwrap(), &other.sources).unwrap();
     let report = run(&checked.policy.unwrap(), &checked.sources, Some(&image));
-    assert_eq!(report.tests[0].packets[0].finding, Finding::Disagreed { tables: "drop".to_owned() });
+    assert_eq!(
+        report.tests[0].packets[0].finding,
+        Finding::Disagreed { tables: Some("drop".to_owned()), program: None }
+    );
     assert!(!report.passed());
+}
+
+/// Runs the blocks with a program that answers as `told` does, and gives the findings with what it was handed.
+fn with_program(
+    text: &str,
+    told: impl Fn(&Arrival<'_>) -> ByProgram,
+) -> (Vec<Finding>, Vec<(&'static str, u64, u64)>) {
+    let checked = policy_lang::check("test.lbp", text.to_owned(), &Files);
+    let policy = checked.policy.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+    let image = compile(&policy, &checked.sources).unwrap();
+    let mut arrived = Vec::new();
+    let mut program = |arrival: Arrival<'_>| {
+        let put = match arrival.image {
+            Put::Fresh(_) => "fresh",
+            Put::Changed(_) => "changed",
+            Put::Same => "same",
+        };
+        arrived.push((put, arrival.clock - START, arrival.seed));
+        Ok::<_, Infallible>(Some(told(&arrival)))
+    };
+    let Ok(report) = run_with(&policy, &checked.sources, Some(&image), &mut program);
+    let findings = report.tests.into_iter().flat_map(|test| test.packets).map(|packet| packet.finding);
+    (findings.collect(), arrived)
+}
+
+const SSH: &str = "lbp 1
+set friends : net = { 198.51.100.0/24 }
+policy p { default drop } = match { src in friends -> pass; else -> drop }
+expect \"x\" {
+  packet tcp syn src 198.51.100.1:4000 dst 192.0.2.1:22 => pass
+  given 203.0.113.1 in friends
+  given seed 7
+  after 2s
+  packet tcp syn src 203.0.113.1:4000 dst 192.0.2.1:22 * 2 => pass
+}
+expect \"y\" {
+  packet tcp syn src 203.0.113.1:4000 dst 192.0.2.1:22 => drop
+}
+";
+
+#[test]
+fn a_program_gets_each_packet_with_its_image_clock_and_seed() {
+    let answer = |arrival: &Arrival<'_>| {
+        let seen = if matches!(arrival.image, Put::Fresh(_)) && arrival.clock == START {
+            // The first packets of both tests have the same surroundings, and other sources.
+            if arrival.frame[26] == 198 { Seen::Pass } else { Seen::Drop }
+        } else {
+            Seen::Pass
+        };
+        ByProgram { seen, counted: Vec::new() }
+    };
+    let (findings, arrived) = with_program(SSH, answer);
+    assert_eq!(findings, [Finding::Passed, Finding::Passed, Finding::Passed]);
+    let two = 2_000_000_000;
+    assert_eq!(arrived, [("fresh", 0, 0), ("changed", two, 7), ("same", two, 7), ("fresh", 0, 0)]);
+}
+
+#[test]
+fn a_program_of_another_mind_is_told_whatever_was_expected() {
+    let (findings, _) =
+        with_program(SSH, |_| ByProgram { seen: Seen::Drop, counted: vec![Reason::Layer4Header] });
+    let disagreed = |program: &str| Finding::Disagreed { tables: None, program: Some(program.to_owned()) };
+    let told = disagreed("drop (layer-4 header)");
+    assert_eq!(findings, [told.clone(), told.clone(), told]);
+
+    let policy = "lbp 1\npolicy p { default drop } = forward\n\
+                  expect \"x\" { packet udp src 192.0.2.7:1 dst 192.0.2.1:22 => forward }\n";
+    let dying = |arrival: &Arrival<'_>| {
+        // As it came: the TTL in byte 22 and its checksum are those of a packet that was not forwarded.
+        ByProgram { seen: Seen::Sent(arrival.frame[12..].to_vec()), counted: Vec::new() }
+    };
+    let (findings, _) = with_program(policy, dying);
+    assert_eq!(findings, [disagreed("sent, 192.0.2.7:1 to 192.0.2.1:22; byte 22 is 0x40, not 0x3f")]);
 }

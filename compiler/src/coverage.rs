@@ -1,0 +1,194 @@
+//! Owns what of a policy's tree packets can reach, its arms, exits and ways, and which of it some packets did reach.
+//! Never runs a packet, nor rounds.
+
+use std::collections::BTreeSet;
+
+use policy_lang::policy::{Chain, Policy, Tail};
+use policy_lang::source::Span;
+
+use crate::eval::{PathStep, StepKind};
+
+/// What packets reached, gathered step by step.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reached {
+    marks: BTreeSet<Mark>,
+}
+
+/// A place as the evaluator's path tells it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Mark {
+    /// An arm by its guard, an `else` by its word.
+    Arm(Span),
+    /// An exit by its stage and its name.
+    Exit(Span, &'static str),
+    /// A way of an `every`, 1-based.
+    Way(Span, u32),
+}
+
+impl Reached {
+    pub fn add(&mut self, path: &[PathStep]) {
+        self.marks.extend(path.iter().filter_map(|step| match (step.kind, step.span) {
+            (StepKind::Arm | StepKind::Else, Some(span)) => Some(Mark::Arm(span)),
+            (StepKind::Stage { exit: Some(exit) }, Some(span)) => Some(Mark::Exit(span, exit)),
+            (StepKind::Turn(way), Some(span)) => Some(Mark::Way(span, way)),
+            _ => None,
+        }));
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// A guarded arm or an `else`.
+    Arm,
+    /// An exit that is written.
+    Exit,
+    /// One of an `every`.
+    Way,
+}
+
+/// One arm, exit or way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    pub kind: Kind,
+    pub span: Span,
+    /// As in counters: `tcp.dport == 80`, `else`, `limit calm (exceed)`, `every 2: 1`.
+    pub text: String,
+    pub reached: bool,
+}
+
+/// Every place of the policy in the order of the text, each once however many trees lead to it. Trees that nothing
+/// leads to are among them. Exits that are not written have no place: they are the policy's `default`.
+pub fn places(policy: &Policy, reached: &Reached) -> Vec<Place> {
+    let mut places = Places { policy, reached, found: Vec::new() };
+    places.chain(&policy.root);
+    for tree in &policy.trees {
+        places.chain(&tree.chain);
+    }
+    places.found.sort_by_key(|place| (place.span, place.kind));
+    places.found
+}
+
+struct Places<'a> {
+    policy: &'a Policy,
+    reached: &'a Reached,
+    found: Vec<Place>,
+}
+
+impl Places<'_> {
+    fn add(&mut self, kind: Kind, span: Span, text: String, mark: &Mark) {
+        let reached = self.reached.marks.contains(mark);
+        self.found.push(Place { kind, span, text, reached });
+    }
+
+    fn chain(&mut self, chain: &Chain) {
+        for stage in &chain.stages {
+            for (name, exit) in stage.kind.exits() {
+                if exit.written {
+                    let text = format!("{} ({name})", self.policy.stage_words(&stage.kind));
+                    self.add(Kind::Exit, exit.span, text, &Mark::Exit(stage.span, name));
+                    self.chain(&exit.chain);
+                }
+            }
+        }
+        match &chain.tail {
+            Tail::End(..) | Tail::Tree(..) => {}
+            Tail::Match(choice) => {
+                for arm in &choice.arms {
+                    self.add(Kind::Arm, arm.span, arm.text.clone(), &Mark::Arm(arm.span));
+                    self.chain(&arm.chain);
+                }
+                let otherwise = choice.otherwise_span;
+                self.add(Kind::Arm, otherwise, "else".to_owned(), &Mark::Arm(otherwise));
+                self.chain(&choice.otherwise);
+            }
+            Tail::Every(every) => {
+                for (number, way) in (1..).zip(&every.ways) {
+                    let text = format!("{}: {number}", crate::graph::every_label(every));
+                    self.add(Kind::Way, way.span, text, &Mark::Way(every.span, number));
+                    self.chain(way);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use policy_lang::source::Loader;
+
+    use super::*;
+    use crate::expect;
+
+    struct NoFiles;
+
+    impl Loader for NoFiles {
+        fn load(&self, name: &Path) -> Result<String, String> {
+            Err(format!("no {}", name.display()))
+        }
+    }
+
+    const POLICY: &str = "lbp 1
+limit calm { rate 1 pkt/s; burst 1 }
+track flows { max 100 }
+policy p { default drop } = match {
+  tcp.dport == 80 -> web
+  tcp.dport == 81 -> web
+  udp.dport == 53 -> limit calm (exceed -> match { ttl == 1 -> drop; else -> pass }) -> track flows -> forward
+  else            -> drop
+}
+tree web = every 2 { 1 -> pass; 2 -> drop }
+";
+
+    /// Texts of the places, those that were not reached with a sign in front.
+    fn told(expects: &str) -> Vec<String> {
+        let checked = policy_lang::check("p.lbp", format!("{POLICY}{expects}"), &NoFiles);
+        let policy = checked.policy.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
+        let report = expect::run(&policy, &checked.sources, None);
+        let sign = |place: &Place| if place.reached { "" } else { "- " };
+        places(&policy, &report.reached)
+            .iter()
+            .map(|place| format!("{}{}", sign(place), place.text))
+            .collect()
+    }
+
+    #[test]
+    fn without_packets_every_place_is_there_in_order_and_none_is_reached() {
+        let expected = [
+            "- tcp.dport == 80",
+            "- tcp.dport == 81",
+            "- udp.dport == 53",
+            "- limit calm (exceed)",
+            "- ttl == 1",
+            "- else",
+            "- else",
+            "- every 2: 1",
+            "- every 2: 2",
+        ];
+        assert_eq!(told(""), expected);
+    }
+
+    #[test]
+    fn all_packets_of_a_line_count_and_a_tree_counts_once() {
+        let reached = told(
+            "expect \"x\" {
+  packet tcp syn src 192.0.2.1:1 dst 192.0.2.2:80 => pass
+  packet tcp syn src 192.0.2.1:1 dst 192.0.2.2:81 => drop
+  packet udp src 192.0.2.1:1 dst 192.0.2.2:53 * 3 => pass
+}",
+        );
+        let expected = [
+            "tcp.dport == 80",
+            "tcp.dport == 81",
+            "udp.dport == 53",
+            "limit calm (exceed)",
+            "- ttl == 1",
+            "else",
+            "- else",
+            "every 2: 1",
+            "every 2: 2",
+        ];
+        assert_eq!(reached, expected);
+    }
+}
