@@ -247,8 +247,10 @@ pub(crate) struct Declared<'a> {
     pub pools: Vec<(&'a Word, &'a Block)>,
     pub trackers: Vec<(&'a Word, &'a Block)>,
     pub limits: Vec<(&'a Word, &'a Block)>,
-    /// Kinds that are not yet to be had.
-    pub others: Vec<(Kind, &'a Word, &'a Block)>,
+    pub interfaces: Vec<(&'a Word, &'a Block)>,
+    pub authorities: Vec<(&'a Word, &'a Block)>,
+    pub synguards: Vec<(&'a Word, &'a Block)>,
+    pub mappers: Vec<(&'a Word, &'a Block)>,
     pub trees: Vec<(&'a Word, &'a Chain)>,
     pub policy: Option<&'a PolicyItem>,
     pub expects: Vec<(&'a Word, &'a [Step], Span)>,
@@ -283,11 +285,11 @@ pub(crate) fn declare<'a>(items: &'a [Item], lost: &[String], report: &mut Repor
                     Kind::Pool => &mut all.pools,
                     Kind::Track => &mut all.trackers,
                     Kind::Limit => &mut all.limits,
-                    _ => {
-                        names.declare(kind, name, all.others.len(), report);
-                        all.others.push((kind, name, block));
-                        continue;
-                    }
+                    Kind::Interface => &mut all.interfaces,
+                    Kind::Authority => &mut all.authorities,
+                    Kind::Synguard => &mut all.synguards,
+                    Kind::Mapper => &mut all.mappers,
+                    Kind::Const | Kind::Set | Kind::Side | Kind::Tree | Kind::Policy => continue,
                 };
                 if names.declare(kind, name, list.len(), report) {
                     list.push((name, block));

@@ -37,17 +37,9 @@ impl Report {
         Finding(&mut self.found[last])
     }
 
-    /// How many errors there are so far, refusals of what is not yet possible left out.
-    pub fn faults(&self) -> usize {
-        let fault =
-            |finding: &&Diagnostic| finding.severity == Severity::Error && !finding.code.starts_with('N');
-        self.found.iter().filter(fault).count()
-    }
-
-    /// There is an error, and all errors are refusals with one of these codes.
-    pub fn only_refuses(&self, codes: &[&str]) -> bool {
-        let mut errors = self.found.iter().filter(|finding| finding.severity == Severity::Error).peekable();
-        errors.peek().is_some() && errors.all(|finding| codes.contains(&finding.code))
+    /// How many errors there are so far.
+    pub fn errors(&self) -> usize {
+        self.found.iter().filter(|finding| finding.severity == Severity::Error).count()
     }
 
     pub fn has_errors(&self) -> bool {

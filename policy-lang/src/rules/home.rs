@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::each_chain;
 use crate::policy::{
-    AddrSet, Chain, Field, Guard, Policy, Pool, PoolId, SideId, StageKind, Tail, Test, TreeId, Values,
+    AddrSet, Chain, Field, Guard, Policy, Pool, PoolId, SideId, StageKind, Tail, Test, TreeId, Values, Via,
 };
 use crate::report::Report;
 use crate::source::Span;
@@ -25,11 +25,11 @@ struct Reply<'p> {
 /// True, false, or it depends on more than is known.
 type Verdict = Option<bool>;
 
-/// Replies of the pools `not_by_nat` go to the client without us.
-pub(super) fn check(policy: &Policy, order: &[TreeId], not_by_nat: &[PoolId], report: &mut Report) {
-    let pools = used(policy, order).into_iter().filter(|(pool, _)| !not_by_nat.contains(pool));
-    for (pool, place) in pools {
-        let Some(pool) = policy.pools.get(pool.index()) else { continue };
+/// Replies of pools without NAT go to the client without us.
+pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
+    for (pool, place) in used(policy, order) {
+        let pool = policy.pools.get(pool.index()).filter(|pool| pool.via == Via::Nat);
+        let Some(pool) = pool else { continue };
         let lost = pool.backends.iter().take(BACKENDS).find(|backend| {
             let v4 = backend.v4.map(|(address, port)| (IpAddr::V4(address), port));
             let v6 = backend.v6.map(|(address, port)| (IpAddr::V6(address), port));

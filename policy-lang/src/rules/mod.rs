@@ -1,5 +1,5 @@
 //! Owns the rules that need more than one chain: circles of trees, what a path proves, what can never match, and
-//! the way home for replies. Runs on a typed tree without errors but refusals, and never changes it.
+//! the way home for replies. Runs on a typed tree without errors, and never changes it.
 
 mod cover;
 mod home;
@@ -9,24 +9,14 @@ mod shadow;
 mod spoofed;
 mod trees;
 
-use crate::policy::{Chain, Policy, PoolId, Tail};
+use crate::policy::{Chain, Policy, Tail};
 use crate::report::Report;
 
 pub(crate) fn check(policy: &Policy, report: &mut Report) {
     let Some(order) = trees::order(policy, report) else { return };
-    paths::check(policy, &order, &[], report);
+    paths::check(policy, &order, report);
     shadow::check(policy, report);
-    home::check(policy, &order, &[], report);
-    spoofed::check(policy, &order, report);
-}
-
-/// As `check`, for a policy some parts of which are refused and left out: what these could bear on is not judged.
-pub(crate) fn check_refused(policy: &Policy, not_by_nat: &[PoolId], report: &mut Report) {
-    // A tree may be reached from an exit of a stage that was left out.
-    let Some(order) = trees::order(policy, &mut Report::default()) else { return };
-    paths::check(policy, &order, not_by_nat, report);
-    shadow::check(policy, report);
-    home::check(policy, &order, not_by_nat, report);
+    home::check(policy, &order, report);
     spoofed::check(policy, &order, report);
 }
 

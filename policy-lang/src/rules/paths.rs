@@ -5,6 +5,7 @@ use super::each_chain;
 use super::protocols::{self, ALL, Kinds, NONE, OTHER, TCP, V4, V6};
 use crate::policy::{
     Chain, End, Field, Guard, LimitUnit, Match, Policy, PoolId, Stage, StageKind, Tail, Test, TreeId, Values,
+    Via,
 };
 use crate::report::Report;
 use crate::source::Span;
@@ -37,7 +38,6 @@ impl Known {
 
 struct Walk<'a> {
     policy: &'a Policy,
-    not_by_nat: &'a [PoolId],
     report: &'a mut Report,
     /// What is known at the head of each tree, over all places that lead to it.
     heads: Vec<Option<Known>>,
@@ -45,8 +45,8 @@ struct Walk<'a> {
     tracks: Vec<bool>,
 }
 
-/// `order` has each tree before those that it leads to. The pools `not_by_nat` need no tracker.
-pub(super) fn check(policy: &Policy, order: &[TreeId], not_by_nat: &[PoolId], report: &mut Report) {
+/// `order` has each tree before those that it leads to.
+pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
     let mut tracks = vec![false; policy.trees.len()];
     for id in order.iter().rev() {
         let Some(tree) = policy.trees.get(id.index()) else { continue };
@@ -55,7 +55,7 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], not_by_nat: &[PoolId], re
             *place = runs;
         }
     }
-    let mut walk = Walk { policy, not_by_nat, report, heads: vec![None; policy.trees.len()], tracks };
+    let mut walk = Walk { policy, report, heads: vec![None; policy.trees.len()], tracks };
     for side in &policy.sides {
         if let Some(guard) = &side.guard {
             walk.guard(guard, ALL);
@@ -258,7 +258,9 @@ impl Walk<'_> {
                 }
             }
             StageKind::Translate { pool, empty, .. } => {
-                if !known.tracked && !self.not_by_nat.contains(pool) {
+                // Without NAT nothing has to be remembered.
+                let nat = self.policy.pools.get(pool.index()).is_some_and(|pool| pool.via == Via::Nat);
+                if !known.tracked && nat {
                     self.report
                         .error("E0405", stage.span, "this `translate` has no tracker in front of it")
                         .because("NAT takes its timeouts and its size from the tracker that has run before")

@@ -76,7 +76,7 @@ impl Typing<'_> {
         limit
     }
 
-    fn rate(&mut self, setting: &Setting) -> Option<Rate> {
+    pub(super) fn rate(&mut self, setting: &Setting) -> Option<Rate> {
         let words = self.one_group(setting, "`rate 50 conn/s`")?;
         let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         match quantity::rate(&text) {

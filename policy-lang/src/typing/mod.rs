@@ -2,16 +2,21 @@
 //! rule held. Never rules that need more than one chain (`rules`).
 
 mod assertion;
+mod authority;
 mod chain;
 mod expect;
 mod guard;
+mod health;
+mod interface;
 mod limit;
+mod mapper;
 mod packet;
 mod pool;
 mod set;
 mod settings;
 mod side;
 mod stage;
+mod synguard;
 mod tracker;
 mod vip;
 
@@ -21,8 +26,8 @@ use crate::ast::Word;
 use crate::load::Loaded;
 use crate::names::{Declared, Kind, Names};
 use crate::policy::{
-    AddrSet, Before, BeforeTree, DefaultEnd, Limit, Policy, Pool, PoolId, Set, SetId, Side, Step, Tracker,
-    Vip,
+    AddrSet, Authority, Before, BeforeTree, DefaultEnd, Interface, Limit, LimitId, Mapper, Policy, Pool, Set,
+    SetId, Side, Step, Synguard, Tracker, Vip,
 };
 use crate::report::{Finding, Report};
 use crate::source::{Loader, Sources};
@@ -47,8 +52,12 @@ pub(crate) struct Typing<'a> {
     pools: Vec<Pool>,
     sides: Vec<Side>,
     default: DefaultEnd,
-    /// Pools that are reached by a way that is not yet possible; NAT stands in.
-    not_by_nat: Vec<PoolId>,
+    interfaces: Vec<Interface>,
+    authorities: Vec<Authority>,
+    synguards: Vec<Synguard>,
+    mappers: Vec<Mapper>,
+    /// The limit in whose exit `exceed` the chain stands that is being typed.
+    exceeded: Option<LimitId>,
 }
 
 /// Steps that somebody asks about, beside the policy.
@@ -59,13 +68,6 @@ pub(crate) struct Asked {
     pub steps: Vec<Step>,
     pub report: Report,
 }
-
-/// Refusals that leave the tree in its shape: a stage is left out, an end is `drop`, a pool or tracker lacks a
-/// setting. What asks for other packets (`iface`, `sni`, …) is not among them, as no guard could stand in.
-const SAME_SHAPE: &[&str] = &[
-    "N0501", "N0502", "N0503", "N0505", "N0507", "N0508", "N0509", "N0510", "N0511", "N0512", "N0513",
-    "N0514", "N0515", "N0516", "N0517", "N0522",
-];
 
 /// Types everything; None if there is no policy in the text. With errors in the report the tree holds stand-ins
 /// and must not leave this crate.
@@ -92,10 +94,17 @@ pub(crate) fn policy(
         pools: Vec::new(),
         sides: Vec::new(),
         default: DefaultEnd::Drop,
-        not_by_nat: Vec::new(),
+        interfaces: Vec::new(),
+        authorities: Vec::new(),
+        synguards: Vec::new(),
+        mappers: Vec::new(),
+        exceeded: None,
     };
-    typing.refuse_kinds();
     typing.constants();
+    typing.type_interfaces();
+    typing.type_authorities();
+    typing.type_synguards();
+    typing.type_mappers();
     typing.type_vips();
     typing.type_pools();
     typing.type_sets();
@@ -139,17 +148,15 @@ pub(crate) fn policy(
         limits: std::mem::take(&mut typing.limits),
         trackers: std::mem::take(&mut typing.trackers),
         pools: std::mem::take(&mut typing.pools),
-        interfaces: Vec::new(),
-        authorities: Vec::new(),
-        synguards: Vec::new(),
-        mappers: Vec::new(),
+        interfaces: std::mem::take(&mut typing.interfaces),
+        authorities: std::mem::take(&mut typing.authorities),
+        synguards: std::mem::take(&mut typing.synguards),
+        mappers: std::mem::take(&mut typing.mappers),
         expects,
         asserts,
     };
     if !typing.report.has_errors() {
         crate::rules::check(&policy, typing.report);
-    } else if typing.report.only_refuses(SAME_SHAPE) {
-        crate::rules::check_refused(&policy, &typing.not_by_nat, typing.report);
     }
     Some(policy)
 }
@@ -176,22 +183,6 @@ impl Typing<'_> {
             .label("not yet")
             .because("it is part of the language, and this edition of lbctl cannot carry it out")
             .help(help)
-    }
-
-    fn refuse_kinds(&mut self) {
-        for (kind, name, _) in &self.declared.others {
-            let (code, what, help) = match kind {
-                Kind::Authority => {
-                    ("N0501", "checking certificates (`authority`)", "match on addresses for now")
-                }
-                Kind::Synguard => {
-                    ("N0502", "answering SYNs with cookies (`synguard`)", "limit `syn/s` for now")
-                }
-                Kind::Mapper => ("N0503", "steering by server name (`mapper`)", "match on addresses for now"),
-                _ => ("N0504", "naming interfaces (`interface`)", "tell the sides apart by address for now"),
-            };
-            self.not_yet(code, name.span, what, help);
-        }
     }
 
     /// Constants are words that stand for words; here only their references to each other are looked at.

@@ -6,10 +6,12 @@ use super::Typing;
 use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::names::Kind;
-use crate::policy::{Backend, Pick, Pool, PoolId, Via};
+use crate::policy::{Backend, HealthCheck, Pick, Pool, Via};
 use crate::value::{addr, quantity};
 
 const KNOWN: &[&str] = &["pick", "via", "source", "ports", "backend", "health"];
+/// Generic UDP Encapsulation, as IANA assigned it.
+const GUE_PORT: u16 = 6_080;
 /// Largest slot table.
 const SLOTS: u64 = 1 << 22;
 
@@ -23,7 +25,7 @@ impl Typing<'_> {
 
     fn pool(&mut self, name: &Word, block: &Block) -> Pool {
         let owner = format!("pool `{}`", name.text);
-        let before = self.report.faults();
+        let before = self.report.errors();
         let mut pool = Pool {
             name: name.text.clone(),
             span: name.span,
@@ -36,14 +38,13 @@ impl Typing<'_> {
             health: None,
         };
         let mut pick = None;
-        let mut nat = true;
         for setting in self.settings(block, &owner, KNOWN, &["backend"]) {
             match setting.name.text.as_str() {
                 "pick" => {
                     pick = self.pick(setting);
                     pool.pick = pick.unwrap_or(pool.pick);
                 }
-                "via" => nat = self.via(setting),
+                "via" => pool.via = self.via(setting).unwrap_or(pool.via),
                 "source" => {
                     for word in self.word_list(setting).unwrap_or_default() {
                         for (_, address) in self.literal_addresses(word) {
@@ -66,10 +67,7 @@ impl Typing<'_> {
                     }
                 }
                 "backend" => self.backend(&mut pool, setting),
-                _ => {
-                    let what = "checking the health of backends (`health`)";
-                    self.not_yet("N0507", setting.name.span, what, "mark a backend `drain` by hand for now");
-                }
+                _ => pool.health = self.health(setting),
             }
         }
         let written = |name: &str| written(block, name);
@@ -84,29 +82,33 @@ impl Typing<'_> {
                 "pool",
                 "via",
                 "the pool does not say how its backends are reached",
-                "`via nat`",
+                "`via nat`, `via l2dsr`, `via ipip` or `via gue`",
             );
         }
         let (source, ports) = (written("source"), written("ports"));
-        if nat && source && !ports {
+        if pool.via == Via::Nat && source && !ports {
             let why = "behind one source address, flows are told apart by their source port";
             self.missing(name, "pool", "ports", why, "`ports 10000-60000`");
         }
-        if ports && !source {
+        if pool.via == Via::Nat && ports && !source {
             self.report
                 .error("E0308", name.span, format!("{owner} has `ports` but no `source`"))
                 .because("without a source address of the balancer's own, the client's address and port stay")
                 .help("add `source ADDRESS`, or remove `ports`");
         }
         // A pool with a mistake in it may have lost a backend or a source by that alone.
-        if self.report.faults() == before {
-            self.pool_rules(name, &pool, pick, nat);
+        if self.report.errors() == before {
+            self.pool_rules(name, &pool, pick);
+            if pool.via != Via::Nat {
+                self.not_rewritten(&pool, block);
+            }
+            self.health_port(&pool);
         }
         pool
     }
 
     /// Rules 5, 8 and 9 as far as the pool alone decides them.
-    fn pool_rules(&mut self, name: &Word, pool: &Pool, pick: Option<Pick>, nat: bool) {
+    fn pool_rules(&mut self, name: &Word, pool: &Pool, pick: Option<Pick>) {
         let usable = pool.backends.iter().filter(|backend| !backend.drain && backend.weight > 0);
         let (v4, v6) = (
             usable.clone().filter(|backend| backend.v4.is_some()).count(),
@@ -140,7 +142,7 @@ impl Typing<'_> {
                     .help(format!("write {}", next_prime(needed)));
             }
         }
-        if !nat {
+        if pool.via != Via::Nat {
             return;
         }
         let sourced = !(pool.sources_v4.is_empty() && pool.sources_v6.is_empty());
@@ -175,14 +177,65 @@ impl Typing<'_> {
         }
     }
 
+    /// Rule 8: what direct server return sends is the client's packet, to the last byte of its headers.
+    fn not_rewritten(&mut self, pool: &Pool, block: &Block) {
+        let way = match pool.via {
+            Via::Nat => "nat",
+            Via::L2dsr => "l2dsr",
+            Via::Ipip => "ipip",
+            Via::Gue { .. } => "gue",
+        };
+        let why = "the backend gets the client's packet as it came, and answers the client itself";
+        let settings =
+            block.settings.iter().filter(|setting| ["source", "ports"].contains(&&*setting.name.text));
+        for setting in settings {
+            let what = &setting.name.text;
+            self.report
+                .error("E0422", setting.span, format!("`{what}` has no meaning with `via {way}`"))
+                .because(why)
+                .help(format!("remove `{what}`, or reach the backends by `via nat`"));
+        }
+        let rewritten = |backend: &&Backend| {
+            backend.v4.is_some_and(|(_, port)| port != 0) || backend.v6.is_some_and(|(_, port)| port != 0)
+        };
+        for backend in pool.backends.iter().filter(rewritten) {
+            self.report
+                .error("E0422", backend.span, format!("a port cannot be rewritten with `via {way}`"))
+                .because(why)
+                .help("leave out the port, or reach the backends by `via nat`");
+        }
+    }
+
+    /// A check of a port needs one.
+    fn health_port(&mut self, pool: &Pool) {
+        let Some(health) = &pool.health else { return };
+        if health.check == HealthCheck::Icmp || health.port.is_some() {
+            return;
+        }
+        let bare = pool.backends.iter().find(|backend| {
+            backend.v4.is_some_and(|(_, port)| port == 0) || backend.v6.is_some_and(|(_, port)| port == 0)
+        });
+        if let Some(backend) = bare {
+            self.report
+                .error("E0308", health.span, "the health check has no `port`")
+                .also(backend.span, format!("`{}` has none either", backend.name))
+                .because("a backend without a port takes packets to any, and a check goes to one")
+                .help("add `port 8080` to the check");
+        }
+    }
+
     fn pick(&mut self, setting: &Setting) -> Option<Pick> {
-        const FORM: &str = "`pick round-robin`, `pick random`, `pick source` or `pick maglev 65_537 by flow`";
+        const FORM: &str = "`pick round-robin`, `pick random`, `pick source`, `pick maglev 65_537 by flow`, \
+                            `pick least-connections` or `pick hash by cert`";
         let words = self.one_group(setting, FORM)?;
         let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         match text.as_slice() {
-            ["round-robin"] => return Some(Pick::RoundRobin),
+            // Turns are taken by weight either way.
+            ["round-robin" | "weighted"] => return Some(Pick::RoundRobin),
             ["random"] => return Some(Pick::Random),
             ["source"] => return Some(Pick::Source),
+            ["least-connections"] => return Some(Pick::LeastConnections),
+            ["hash", "by", "cert"] => return Some(Pick::Certificate),
             ["maglev", number, "by", key @ ("flow" | "src")] => match quantity::count_in(number, 2, SLOTS) {
                 Ok(slots) => {
                     let slots = u32::try_from(slots).unwrap_or(u32::MAX);
@@ -195,9 +248,9 @@ impl Typing<'_> {
             },
             _ => {}
         }
-        let near = text
-            .first()
-            .and_then(|word| crate::report::nearest(word, ["round-robin", "random", "source", "maglev"]));
+        const WORDS: [&str; 7] =
+            ["round-robin", "weighted", "random", "source", "maglev", "least-connections", "hash"];
+        let near = text.first().and_then(|word| crate::report::nearest(word, WORDS));
         match near {
             Some(near) if text.first() != Some(&near) => {
                 let message = format!("`{}` is no way to pick a backend", text.join(" "));
@@ -208,24 +261,28 @@ impl Typing<'_> {
         None
     }
 
-    /// Whether the pool is reached by NAT; other ways are refused.
-    fn via(&mut self, setting: &Setting) -> bool {
-        let Some(word) = self.one_word(setting) else { return false };
-        match word.text.as_str() {
-            "nat" => return true,
-            "ipip" | "gue" | "l2dsr" => {
-                let what = format!("direct server return (`via {}`)", word.text);
-                self.not_yet("N0508", setting.span, &what, "use `via nat` for now");
-                self.not_by_nat.push(PoolId(self.pools.len() as u32));
-            }
-            other => {
-                let ways = ["nat", "ipip", "gue", "l2dsr"];
+    /// `via nat`, `via l2dsr`, `via ipip` or `via gue [port N]`.
+    fn via(&mut self, setting: &Setting) -> Option<Via> {
+        const FORM: &str = "`via nat`, `via l2dsr`, `via ipip` or `via gue port 6080`";
+        let words = self.one_group(setting, FORM)?;
+        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        match (text.as_slice(), words) {
+            (["nat"], _) => return Some(Via::Nat),
+            (["l2dsr"], _) => return Some(Via::L2dsr),
+            (["ipip"], _) => return Some(Via::Ipip),
+            (["gue"], _) => return Some(Via::Gue { port: GUE_PORT }),
+            (["gue", "port", _], [.., port]) => match quantity::count_in(&port.text, 1, 65_535) {
+                Ok(port) => return u16::try_from(port).ok().map(|port| Via::Gue { port }),
+                Err(fault) => self.fault(port, fault),
+            },
+            ([other], [word]) => {
                 self.report
                     .error("E0310", word.span, format!("`{other}` is no way to reach a backend"))
-                    .help(crate::report::suggestion(other, ways));
+                    .help(crate::report::suggestion(other, ["nat", "ipip", "gue", "l2dsr"]));
             }
+            _ => self.shape(setting, FORM),
         }
-        false
+        None
     }
 
     /// `backend NAME ADDRESS[:PORT], … [weight N] [drain] [max_conn N]`.
@@ -311,10 +368,11 @@ impl Typing<'_> {
                     }
                 }
                 "max_conn" => {
-                    let place =
-                        options.next().map_or(option.span, |word| crate::ast::join(option.span, word.span));
-                    let what = "a cap on a backend's connections (`max_conn`)";
-                    self.not_yet("N0515", place, what, "bound the flows by the tracker's `max` for now");
+                    let Some(word) = options.next() else { return self.shape(setting, "`max_conn 1_000`") };
+                    match quantity::count_in(&word.text, 1, 1 << 26) {
+                        Ok(most) => backend.max_conn = u32::try_from(most).ok(),
+                        Err(fault) => self.fault(word, fault),
+                    }
                 }
                 other => {
                     let message = format!("backend `{}` has no option `{other}`", backend.name);

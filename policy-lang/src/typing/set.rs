@@ -1,5 +1,6 @@
-//! Owns sets: from literals, from other sets, from a list file. Never what a guard does with them.
+//! Owns sets: from literals, from other sets, from a list file, filled at run time. Never what a guard does with them.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Typing;
@@ -7,13 +8,15 @@ use crate::ast::{Operand, SetBody, SetOp, Word};
 use crate::list;
 use crate::load::below;
 use crate::names::Kind;
-use crate::policy::{AddrSet, Set, SetId};
+use crate::policy::{AddrSet, Dynamic, Set, SetId};
 use crate::source::{FileId, Source, Span};
 use crate::value::addr::{except_of, union_of};
 use crate::value::{addr, quantity};
 
 /// Sets may be made of sets this deep.
 const DEPTH: usize = 64;
+/// Entries of a set that is not written out.
+const LARGEST: u64 = 1 << 24;
 
 /// What `except` takes away in a set.
 pub(super) struct Exception {
@@ -87,6 +90,7 @@ impl Typing<'_> {
                             origins.extend(sets);
                         }
                         SetOp::Except => {
+                            self.never_dynamic(part, &sets);
                             whole = except_of(&whole, &addrs);
                             let (set, from) = (SetId(index as u32), origins.clone());
                             self.exceptions.push(Exception { set, from, addrs, sets });
@@ -102,7 +106,7 @@ impl Typing<'_> {
                     *place = origins;
                 }
                 let opaque = self.set_origins.get(index).is_some_and(|origins| {
-                    origins.iter().any(|id| self.sets.get(id.index()).is_some_and(|set| set.from_file))
+                    origins.iter().any(|id| self.sets.get(id.index()).is_some_and(Set::is_opaque))
                 });
                 if let Some(set) = self.sets.get_mut(index) {
                     set.from_file = opaque;
@@ -168,16 +172,7 @@ impl Typing<'_> {
     fn set_from_words(&mut self, index: usize, name: &Word, single: bool, words: &[Word]) {
         let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         if text.first() == Some(&"dynamic") {
-            self.not_yet(
-                "N0505",
-                name.span,
-                "a set that is filled at run time (`dynamic`)",
-                "use a list file for now",
-            );
-            if let Some(set) = self.sets.get_mut(index) {
-                set.from_file = true;
-            }
-            return;
+            return self.dynamic_set(index, name, words);
         }
         let (path, max) = match words {
             [from, path] if from.text == "from" && path.quoted => (path, None),
@@ -187,7 +182,10 @@ impl Typing<'_> {
             _ => {
                 self.report
                     .error("E0310", name.span, format!("set `{}` is not written like this", name.text))
-                    .help("write `set NAME : net = { … }` or `set NAME : net from \"FILE\" max N`");
+                    .help(
+                        "write `set NAME : net = { … }`, `set NAME : net from \"FILE\" max N` or \
+                         `set NAME : addr dynamic max N ttl 10m`",
+                    );
                 return;
             }
         };
@@ -198,7 +196,7 @@ impl Typing<'_> {
                 .help("add `max 100_000` behind the file");
             return;
         };
-        let max = match quantity::count_in(&max.text, 1, 1 << 24) {
+        let max = match quantity::count_in(&max.text, 1, LARGEST) {
             Ok(max) => u32::try_from(max).unwrap_or(u32::MAX),
             Err(fault) => return self.fault(max, fault),
         };
@@ -209,34 +207,93 @@ impl Typing<'_> {
         }
     }
 
-    fn list_file(&mut self, path: &Word, single: bool, max: u32) -> Option<AddrSet> {
-        let root = std::path::PathBuf::new();
+    /// `dynamic max N ttl T`, in any order behind the first word.
+    fn dynamic_set(&mut self, index: usize, name: &Word, words: &[Word]) {
+        let mut max = None;
+        let mut dynamic = Dynamic { ttl: None };
+        for pair in words.get(1..).unwrap_or(&[]).chunks(2) {
+            match pair {
+                [word, value] if word.text == "max" && max.is_none() => {
+                    match quantity::count_in(&value.text, 1, LARGEST) {
+                        Ok(count) => max = u32::try_from(count).ok(),
+                        Err(fault) => return self.fault(value, fault),
+                    }
+                }
+                [word, value] if word.text == "ttl" && dynamic.ttl.is_none() => {
+                    let Some(time) = self.time(value) else { return };
+                    dynamic.ttl = Some(time);
+                }
+                other => {
+                    let place = other.first().map_or(name.span, |word| word.span);
+                    self.report
+                        .error("E0310", place, format!("set `{}` is not written like this", name.text))
+                        .help("write `set NAME : addr dynamic max 65_536 ttl 10m`");
+                    return;
+                }
+            }
+        }
+        if max.is_none() {
+            self.report
+                .error("E0404", name.span, format!("set `{}` does not state `max`", name.text))
+                .because("every table has a size; a full set takes in nobody, and counts it")
+                .help("add `max 65_536` behind `dynamic`");
+        }
+        if let Some(set) = self.sets.get_mut(index) {
+            (set.dynamic, set.max) = (Some(dynamic), max);
+        }
+    }
+
+    /// What is in a dynamic set is not known when another set is made.
+    fn never_dynamic(&mut self, operand: &Operand, sets: &[SetId]) {
+        let dynamic =
+            sets.iter().find_map(|id| self.sets.get(id.index()).filter(|set| set.dynamic.is_some()));
+        let Some((name, declared)) = dynamic.map(|set| (set.name.clone(), set.span)) else { return };
+        let place = operand.words.first().map_or(declared, |word| word.span);
+        self.report
+            .error("E0423", place, format!("`{name}` is filled at run time, and cannot be taken away"))
+            .also(declared, "declared here")
+            .because("`except` is worked out when the policy is checked")
+            .help(format!("ask for both in the guard: `src in A and src not in {name}`"));
+    }
+
+    /// The file that a policy names, with its path from the root policy's directory; `what` stays below that.
+    pub(super) fn file_beside(&mut self, path: &Word, what: &str) -> Option<(PathBuf, String)> {
+        let root = PathBuf::new();
         let directory = self.directories.get(path.span.file.0 as usize).unwrap_or(&root);
         let Some(full) = below(directory, &path.text) else {
             self.report
                 .error("E0208", path.span, format!("`{}` is outside of the policy's directory", path.text))
-                .because("list files stay below the directory of the root policy");
+                .because(format!("{what} stay below the directory of the root policy"));
             return None;
         };
-        let text = match self.loader.load(&full) {
-            Ok(text) => text,
+        match self.loader.load(&full) {
+            Ok(text) => Some((full, text)),
             Err(why) => {
                 self.report
                     .error("E0207", path.span, format!("`{}` cannot be read: {why}", full.display()))
                     .help("paths are relative to the file that names them");
-                return None;
+                None
             }
-        };
+        }
+    }
+
+    /// Makes a text one that findings point into.
+    pub(super) fn add_source(&mut self, path: PathBuf, text: String) -> FileId {
         let file = FileId(u32::try_from(self.sources.files.len()).unwrap_or(u32::MAX));
-        let name =
-            self.sources.files.first().map(|root| std::path::Path::new(&root.name).with_file_name(&full));
-        let name = name.unwrap_or(full).display().to_string();
+        let name = self.sources.files.first().map(|root| Path::new(&root.name).with_file_name(&path));
+        let name = name.unwrap_or(path).display().to_string();
+        self.sources.files.push(Source { name, text });
+        file
+    }
+
+    fn list_file(&mut self, path: &Word, single: bool, max: u32) -> Option<AddrSet> {
+        let (full, text) = self.file_beside(path, "list files")?;
         if u32::try_from(text.len()).is_err() {
             self.report.error("E0116", path.span, "the list file is larger than 4 GiB");
             return None;
         }
         let read = list::read(text.as_bytes(), single);
-        self.sources.files.push(Source { name, text });
+        let file = self.add_source(full, text);
         for (start, end, fault) in &read.faults {
             let place = Span { file, start: *start as u32, end: *end as u32 };
             let finding = self

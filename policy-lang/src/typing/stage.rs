@@ -2,11 +2,15 @@
 
 use super::Typing;
 use super::chain::Typed;
-use crate::ast::{Exit as WrittenExit, Stage as WrittenStage};
+use crate::ast::{Exit as WrittenExit, Stage as WrittenStage, Word};
 use crate::diagnostic::IMPLICIT_EXIT;
 use crate::names::Kind;
-use crate::policy::{Chain, DefaultEnd, End, Exit, LimitId, PoolId, StageKind, Tail, TrackerId, TreeId};
+use crate::policy::{
+    AuthorityId, Chain, DefaultEnd, End, Exit, LimitId, LimitUnit, MapperId, PoolId, Rate, Set, SetId,
+    StageKind, SynguardId, Tail, TrackerId, TreeId, VerifyExits,
+};
 use crate::report::suggestion;
+use crate::value::quantity;
 
 impl Typing<'_> {
     pub(super) fn stage(&mut self, stage: &WrittenStage) -> Typed {
@@ -17,16 +21,8 @@ impl Typing<'_> {
             ("pass", []) => self.end(stage, end(End::Pass)),
             ("forward", []) => self.end(stage, end(End::Forward)),
             ("reply", ["echo"]) => self.end(stage, end(End::ReplyEcho)),
-            ("reply", ["rst"]) => {
-                self.no_exits(stage);
-                self.not_yet("N0514", stage.span, "answering with a reset (`reply rst`)", "`drop` for now");
-                Typed::Nothing { ends: true }
-            }
-            ("reject", []) => {
-                self.no_exits(stage);
-                self.not_yet("N0513", stage.span, "answering with an error (`reject`)", "`drop` for now");
-                Typed::Nothing { ends: true }
-            }
+            ("reply", ["rst"]) => self.end(stage, end(End::ReplyRst)),
+            ("reject", []) => self.end(stage, end(End::Reject)),
             ("count", [_]) => self.count(stage),
             ("limit", [_]) => self.limit_stage(stage),
             ("track", [_]) => self.track_stage(stage),
@@ -35,26 +31,11 @@ impl Typing<'_> {
                 Typed::Stage(StageKind::TranslateBack { invalid: self.exit(&mut exits, "invalid", stage) })
             }
             ("translate", [_]) => self.translate_stage(stage),
-            ("log", [_, ..]) => {
-                self.refused_stage(stage, "N0512", "writing packets to a log (`log`)", None, &[])
-            }
-            ("ban", [_]) => {
-                let what = "filling a set from the tree (`ban`)";
-                self.refused_stage(stage, "N0511", what, Some(Kind::Set), &[])
-            }
-            ("verify", [_]) => {
-                let what = "checking certificates (`verify`)";
-                let exits = ["missing", "invalid", "expired", "revoked", "bad"];
-                self.refused_stage(stage, "N0509", what, Some(Kind::Authority), &exits)
-            }
-            ("map", [_]) => {
-                let what = "steering by server name (`map`)";
-                self.refused_stage(stage, "N0510", what, Some(Kind::Mapper), &["missing", "invalid", "bad"])
-            }
-            ("synguard", [_]) => {
-                let what = "answering SYNs with cookies (`synguard`)";
-                self.refused_stage(stage, "N0522", what, Some(Kind::Synguard), &["bad"])
-            }
+            ("log", [_, _, ..]) => self.log(stage),
+            ("ban", [_]) => self.ban(stage),
+            ("verify", [_]) => self.verify_stage(stage),
+            ("map", [_]) => self.map_stage(stage),
+            ("synguard", [_]) => self.synguard_stage(stage),
             (verb, words) => self.tree_or_unknown(stage, verb, words),
         }
     }
@@ -110,6 +91,9 @@ impl Typing<'_> {
                     Kind::Pool => Some(format!("translate {verb}")),
                     Kind::Limit => Some(format!("limit {verb} (exceed -> drop)")),
                     Kind::Track => Some(format!("track {verb}")),
+                    Kind::Authority => Some(format!("verify {verb}")),
+                    Kind::Mapper => Some(format!("map {verb}")),
+                    Kind::Synguard => Some(format!("synguard {verb}")),
                     _ => None,
                 };
                 let finding = self
@@ -141,23 +125,124 @@ impl Typing<'_> {
 
     fn count(&mut self, stage: &WrittenStage) -> Typed {
         self.no_exits(stage);
-        let Some(name) = stage.words.first() else { return Typed::Nothing { ends: false } };
+        match stage.words.first().and_then(|name| self.counter_name(name, "counter")) {
+            Some(name) => Typed::Stage(StageKind::Count { name }),
+            None => Typed::Nothing { ends: false },
+        }
+    }
+
+    /// A name that stands for itself and is shown to the operator.
+    fn counter_name(&mut self, name: &Word, what: &str) -> Option<String> {
         let sound = name.text.starts_with(|c: char| c.is_ascii_alphabetic())
             && name.text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
             && name.text.len() <= 64;
         if name.quoted || !sound {
             self.report
-                .error("E0319", name.span, format!("`{}` cannot be the name of a counter", name.text))
+                .error("E0319", name.span, format!("`{}` cannot be the name of a {what}", name.text))
                 .help("write letters, digits and `_`, 64 at most, a letter first");
-            return Typed::Nothing { ends: false };
+            return None;
         }
-        Typed::Stage(StageKind::Count { name: name.text.clone() })
+        Some(name.text.clone())
+    }
+
+    /// `log NAME 10 pkt/s`.
+    fn log(&mut self, stage: &WrittenStage) -> Typed {
+        self.no_exits(stage);
+        let Some((name, words)) = stage.words.split_first() else { return Typed::Nothing { ends: false } };
+        let name = self.counter_name(name, "log");
+        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        let place = words.iter().map(|word| word.span).reduce(crate::ast::join).unwrap_or(stage.span);
+        let rate = match quantity::rate(&text) {
+            Ok(rate) if rate.unit == LimitUnit::Packets => Some(Rate { count: rate.amount, per: rate.per }),
+            Ok(_) => {
+                let finding = self.report.error("E0311", place, "a log is written packet by packet");
+                finding.help("write the rate in packets: `log NAME 10 pkt/s`");
+                None
+            }
+            Err(fault) => {
+                let finding = self.report.error(fault.code, place, fault.message);
+                finding.help(fault.help.unwrap_or_default());
+                None
+            }
+        };
+        match name.zip(rate) {
+            Some((name, rate)) => Typed::Stage(StageKind::Log { name, rate }),
+            None => Typed::Nothing { ends: false },
+        }
+    }
+
+    /// `ban SET`, in the exit `exceed` of a limit with a key.
+    fn ban(&mut self, stage: &WrittenStage) -> Typed {
+        self.no_exits(stage);
+        let exceeded = self.exceeded.and_then(|id| self.limits.get(id.index()));
+        match exceeded.map(|limit| (limit.key, limit.name.clone(), limit.span)) {
+            Some((Some(_), ..)) => {}
+            Some((None, name, place)) => {
+                self.report
+                    .error("E0419", stage.span, format!("limit `{name}` has no key that could be banned"))
+                    .also(place, "it counts all packets together")
+                    .because("`ban` puts the key of the limit into the set")
+                    .help("give the limit a key: `per src v4 /32 v6 /64; max 65_536`");
+            }
+            None => {
+                self.report
+                    .error("E0419", stage.span, "nobody has gone beyond a limit here")
+                    .because("`ban` puts the key of the limit into the set in whose exit `exceed` it stands")
+                    .help("write `limit NAME (exceed -> ban SET -> drop)`");
+            }
+        }
+        let set = stage.words.first().and_then(|name| self.names.expect(Kind::Set, name, self.report));
+        let Some((set, name)) = set.zip(stage.words.first()) else { return Typed::Nothing { ends: false } };
+        if let Some(Set { dynamic: None, span, .. }) = self.sets.get(set as usize) {
+            self.report
+                .error("E0420", name.span, format!("set `{}` is not filled at run time", name.text))
+                .also(*span, "declared here")
+                .help(format!("declare it as `set {} : addr dynamic max 65_536 ttl 10m`", name.text));
+        }
+        Typed::Stage(StageKind::Ban { set: SetId(set) })
+    }
+
+    fn verify_stage(&mut self, stage: &WrittenStage) -> Typed {
+        let mut exits = self.exits(stage, &["missing", "invalid", "expired", "revoked", "replayed"]);
+        let found =
+            stage.words.first().and_then(|name| self.names.expect(Kind::Authority, name, self.report));
+        let Some(index) = found else { return Typed::Nothing { ends: false } };
+        let exits = VerifyExits {
+            missing: self.exit(&mut exits, "missing", stage),
+            invalid: self.exit(&mut exits, "invalid", stage),
+            expired: self.exit(&mut exits, "expired", stage),
+            revoked: self.exit(&mut exits, "revoked", stage),
+            replayed: self.exit(&mut exits, "replayed", stage),
+        };
+        Typed::Stage(StageKind::Verify { authority: AuthorityId(index), exits: Box::new(exits) })
+    }
+
+    fn map_stage(&mut self, stage: &WrittenStage) -> Typed {
+        let mut exits = self.exits(stage, &["missing", "invalid", "full"]);
+        let mapper = stage.words.first().and_then(|name| self.names.expect(Kind::Mapper, name, self.report));
+        let Some(index) = mapper else { return Typed::Nothing { ends: false } };
+        Typed::Stage(StageKind::Map {
+            mapper: MapperId(index),
+            missing: self.exit(&mut exits, "missing", stage),
+            invalid: self.exit(&mut exits, "invalid", stage),
+            full: self.exit(&mut exits, "full", stage),
+        })
+    }
+
+    fn synguard_stage(&mut self, stage: &WrittenStage) -> Typed {
+        let mut exits = self.exits(stage, &["bad"]);
+        let found = stage.words.first().and_then(|name| self.names.expect(Kind::Synguard, name, self.report));
+        let Some(index) = found else { return Typed::Nothing { ends: false } };
+        let bad = self.exit(&mut exits, "bad", stage);
+        Typed::Stage(StageKind::Synguard { synguard: SynguardId(index), bad })
     }
 
     fn limit_stage(&mut self, stage: &WrittenStage) -> Typed {
-        let mut exits = self.exits(stage, &["exceed"]);
         let Some(name) = stage.words.first() else { return Typed::Nothing { ends: false } };
         let limit = self.names.expect(Kind::Limit, name, self.report);
+        let outer = std::mem::replace(&mut self.exceeded, limit.map(LimitId));
+        let mut exits = self.exits(stage, &["exceed"]);
+        self.exceeded = outer;
         if !stage.exits.iter().any(|exit| exit.name.text == "exceed") {
             self.report
                 .error("E0403", stage.span, "this limit does not say what happens beyond it")
@@ -192,25 +277,6 @@ impl Typing<'_> {
             empty: self.exit(&mut exits, "empty", stage),
             ports: self.exit(&mut exits, "ports", stage),
         })
-    }
-
-    /// A stage that is read and resolved, and refused.
-    fn refused_stage(
-        &mut self,
-        stage: &WrittenStage,
-        code: &'static str,
-        what: &str,
-        kind: Option<Kind>,
-        exits: &[&str],
-    ) -> Typed {
-        if let Some((kind, name)) = kind.zip(stage.words.first()) {
-            self.names.expect(kind, name, self.report);
-        }
-        let words =
-            stage.words.last().map_or(stage.verb.span, |word| crate::ast::join(stage.verb.span, word.span));
-        self.not_yet(code, words, what, "leave the stage out for now");
-        self.exits(stage, exits);
-        Typed::Nothing { ends: false }
     }
 
     /// The written exits of a stage, by name; all chains in them are typed.
@@ -248,15 +314,6 @@ impl Typing<'_> {
             DefaultEnd::Drop => (End::Drop, "drop"),
             DefaultEnd::Reject => (End::Reject, "reject"),
         };
-        if self.default == DefaultEnd::Reject {
-            let what = format!("answering with an error from the unwritten exit `{name}`");
-            self.not_yet(
-                "N0517",
-                stage.span,
-                &what,
-                "write the exit with `drop`, or let the policy's default be `drop`",
-            );
-        }
         self.report
             .allowed(IMPLICIT_EXIT, stage.span, format!("exit `{name}` is not written: it takes `{word}`"))
             .because("an unwritten exit takes the policy's `default`")

@@ -6,7 +6,7 @@ use super::Typing;
 use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::policy::{TrackKey, Tracker};
-use crate::value::quantity;
+use crate::report::suggestion;
 
 const IDLE_TCP: Duration = Duration::from_secs(300);
 const IDLE_UDP: Duration = Duration::from_secs(30);
@@ -31,20 +31,29 @@ impl Typing<'_> {
             max: 1,
             key: TrackKey::Flow,
         };
+        // What only flows have.
+        let mut by_protocol = None;
         for setting in self.settings(block, &owner, &["idle", "half_open", "max", "key"], &[]) {
             match setting.name.text.as_str() {
-                "idle" => self.idle(&mut tracker, setting),
+                "idle" => {
+                    self.idle(&mut tracker, setting);
+                    by_protocol = (setting.groups.len() > 1).then_some(setting.span).or(by_protocol);
+                }
                 "half_open" => {
-                    if let Some(word) = self.one_word(setting) {
-                        tracker.half_open = self.time(word).unwrap_or(tracker.half_open);
-                    }
+                    tracker.half_open = self.positive(setting).unwrap_or(tracker.half_open);
+                    by_protocol = by_protocol.or(Some(setting.span));
                 }
                 "max" => tracker.max = self.table_max(setting).unwrap_or(tracker.max),
-                _ => {
-                    let what = "tracking by certificate (`key`)";
-                    self.not_yet("N0516", setting.span, what, "track flows for now: remove `key`");
-                }
+                _ => self.track_key(&mut tracker, setting),
             }
+        }
+        if let Some(place) = by_protocol.filter(|_| tracker.key == TrackKey::Certificate) {
+            self.report
+                .error("E0310", place, format!("{owner} has one time for its certificates"))
+                .because(
+                    "the entry of a certificate stands for all its packets, whatever their protocol or state",
+                )
+                .help("write `idle 300s` alone");
         }
         if !written(block, "max") {
             self.report
@@ -77,16 +86,16 @@ impl Typing<'_> {
         }
     }
 
-    fn time(&mut self, word: &Word) -> Option<Duration> {
-        match quantity::duration(&word.text) {
-            Ok(time) if time.is_zero() => {
-                self.report.error("E0302", word.span, "a flow cannot be idle for no time at all");
-                None
-            }
-            Ok(time) => Some(time),
-            Err(fault) => {
-                self.fault(word, fault);
-                None
+    /// `key flow` or `key cert`.
+    fn track_key(&mut self, tracker: &mut Tracker, setting: &Setting) {
+        let Some(word) = self.one_word(setting) else { return };
+        match word.text.as_str() {
+            "flow" => tracker.key = TrackKey::Flow,
+            "cert" => tracker.key = TrackKey::Certificate,
+            other => {
+                self.report
+                    .error("E0310", word.span, format!("a tracker has no key `{other}`"))
+                    .help(suggestion(other, ["flow", "cert"]));
             }
         }
     }

@@ -1,7 +1,8 @@
-//! Owns the literals: counts, durations, rates, sizes, addresses, prefixes and ranges, from text to number.
+//! Owns the literals: counts, durations, rates, sizes, addresses, prefixes, ranges, keys and hashes, from text to value.
 //! Never where they stand or what they are for.
 
 pub(crate) mod addr;
+pub(crate) mod certificate;
 pub(crate) mod named;
 pub(crate) mod quantity;
 

@@ -1,0 +1,218 @@
+//! Owns authorities: `authority NAME { certificate …; key …; revoked …; … }`, with the files they name. Never the
+//! check of a signature.
+
+use super::Typing;
+use super::settings::written;
+use crate::ast::{Block, Setting, Word};
+use crate::policy::{Authority, Certificate};
+use crate::report::suggestion;
+use crate::source::Span;
+use crate::value::certificate::{self, Identity};
+use crate::value::{Fault, quantity};
+
+const KNOWN: &[&str] = &["certificate", "key", "revoked", "verify", "strip", "replay"];
+const MANY: &[&str] = &["certificate", "key", "revoked"];
+/// Longest revocation list; each hash is one line.
+const REVOKED: usize = 1 << 16;
+
+impl Typing<'_> {
+    pub(super) fn type_authorities(&mut self) {
+        for (name, block) in &self.declared.authorities {
+            let authority = self.authority(name, block);
+            self.authorities.push(authority);
+        }
+    }
+
+    fn authority(&mut self, name: &Word, block: &Block) -> Authority {
+        let owner = format!("authority `{}`", name.text);
+        let mut authority = Authority {
+            name: name.text.clone(),
+            span: name.span,
+            certificates: Vec::new(),
+            revoked: Vec::new(),
+            every_packet: true,
+            strip: false,
+            replay: None,
+        };
+        for setting in self.settings(block, &owner, KNOWN, MANY) {
+            match setting.name.text.as_str() {
+                "certificate" => self.certificate(&mut authority, setting),
+                "key" => self.key(&mut authority, setting),
+                "revoked" => self.revoked(&mut authority, setting),
+                "verify" => self.verify_mode(&mut authority, setting),
+                "strip" => match setting.groups.as_slice() {
+                    [] => authority.strip = true,
+                    _ => self.shape(setting, "`strip` alone; without it the trailer is sent on"),
+                },
+                _ => authority.replay = self.positive(setting).or(authority.replay),
+            }
+        }
+        if !written(block, "certificate") && !written(block, "key") {
+            let why = "an authority accepts signatures of the certificates and keys that it lists";
+            let form = "`certificate 0 file \"certs/device-0.pem\"`, or `key 0 file \"keys/device-0.pub\"`";
+            self.missing(name, "authority", "certificate", why, form);
+        }
+        authority.certificates.sort_by_key(|certificate| certificate.id);
+        authority.revoked.sort_unstable();
+        authority.revoked.dedup();
+        authority
+    }
+
+    /// `certificate ID file "PATH"`.
+    fn certificate(&mut self, authority: &mut Authority, setting: &Setting) {
+        const FORM: &str = "`certificate 0 file \"certs/device-0.pem\"`; the id is 0 to 255";
+        let Some(words) = self.one_group(setting, FORM) else { return };
+        let [id, file, path] = words else { return self.shape(setting, FORM) };
+        if file.text != "file" || file.quoted || !path.quoted {
+            return self.shape(setting, FORM);
+        }
+        let id = self.certificate_id(id);
+        if let Some(identity) = self.identity_file(path, certificate::certificate) {
+            self.accept(authority, id, setting.span, identity);
+        }
+    }
+
+    /// `key ID HEX` or `key ID file "PATH"`.
+    fn key(&mut self, authority: &mut Authority, setting: &Setting) {
+        const FORM: &str =
+            "`key 0 file \"keys/device-0.pub\"`, or `key 0 04…` with the point in hex; the id is 0 to 255";
+        let Some(words) = self.one_group(setting, FORM) else { return };
+        let (id, identity) = match words {
+            [id, file, path] if file.text == "file" && !file.quoted && path.quoted => {
+                (id, self.identity_file(path, certificate::public_key))
+            }
+            [id, hex] => match certificate::point(&hex.text) {
+                Ok(identity) => (id, Some(identity)),
+                Err(fault) => {
+                    self.fault(hex, fault);
+                    (id, None)
+                }
+            },
+            _ => return self.shape(setting, FORM),
+        };
+        let id = self.certificate_id(id);
+        if let Some(identity) = identity {
+            self.accept(authority, id, setting.span, identity);
+        }
+    }
+
+    fn certificate_id(&mut self, word: &Word) -> Option<u8> {
+        match quantity::count_in(&word.text, 0, 255) {
+            Ok(id) => u8::try_from(id).ok(),
+            Err(fault) => {
+                self.fault(word, fault.help("the trailer has one byte for the id: 256 certificates at most"));
+                None
+            }
+        }
+    }
+
+    /// Adds a certificate unless its id or its key is there already.
+    fn accept(&mut self, authority: &mut Authority, id: Option<u8>, span: Span, identity: Identity) {
+        let Some(id) = id else { return };
+        let Identity { hash, key, valid, subject } = identity;
+        let twin = authority.certificates.iter().find_map(|other| {
+            let what = if other.id == id {
+                format!("id {id} is given twice")
+            } else if other.key == key {
+                format!("certificates {} and {id} have the same key", other.id)
+            } else {
+                return None;
+            };
+            Some((other.span, what))
+        });
+        if let Some((first, what)) = twin {
+            self.report
+                .error("E0328", span, what)
+                .also(first, "the first one")
+                .because("a packet's trailer names one certificate by its id and by its hash")
+                .help("give each certificate an id and a key of its own");
+            return;
+        }
+        authority.certificates.push(Certificate { id, span, hash, key, valid, subject });
+    }
+
+    fn identity_file(
+        &mut self,
+        path: &Word,
+        read: impl Fn(&str) -> Result<Identity, Fault>,
+    ) -> Option<Identity> {
+        let (full, text) = self.file_beside(path, "certificates and keys")?;
+        match read(&text) {
+            Ok(identity) => Some(identity),
+            Err(fault) => {
+                let message = format!("`{}` cannot be used: {}", full.display(), fault.message);
+                self.fault(path, Fault { message, ..fault });
+                None
+            }
+        }
+    }
+
+    /// `revoked HASH, HASH` or `revoked file "PATH"`: one hash a line.
+    fn revoked(&mut self, authority: &mut Authority, setting: &Setting) {
+        const FORM: &str = "`revoked HASH, HASH`, or `revoked file \"revoked.txt\"` with one hash a line";
+        if let [group] = setting.groups.as_slice()
+            && let [file, path] = group.as_slice()
+            && file.text == "file"
+            && path.quoted
+        {
+            return self.revoked_file(authority, path);
+        }
+        if setting.groups.is_empty() || setting.groups.iter().any(|group| group.len() != 1) {
+            return self.shape(setting, FORM);
+        }
+        for word in setting.groups.iter().flatten() {
+            match certificate::hash(&word.text) {
+                Ok(hash) => authority.revoked.push(hash),
+                Err(fault) => self.fault(word, fault),
+            }
+        }
+    }
+
+    fn revoked_file(&mut self, authority: &mut Authority, path: &Word) {
+        let Some((full, text)) = self.file_beside(path, "revocation lists") else { return };
+        let file = self.add_source(full, text.clone());
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let code = line.split('#').next().unwrap_or("");
+            let entry = code.trim();
+            if !entry.is_empty() {
+                match certificate::hash(entry) {
+                    Ok(_) if authority.revoked.len() >= REVOKED => {
+                        let message = format!("more than {REVOKED} certificates are revoked");
+                        self.report.error("E0314", path.span, message).help("leave out those that expired");
+                        return;
+                    }
+                    Ok(hash) => authority.revoked.push(hash),
+                    Err(fault) => {
+                        let at = start + code.len() - code.trim_start().len();
+                        let place = Span { file, start: at as u32, end: (at + entry.len()) as u32 };
+                        let finding = self.report.error("E0313", place, fault.message);
+                        finding
+                            .also(path.span, "the list is named here")
+                            .help(fault.help.unwrap_or_default());
+                        // What is no list at all would be told line by line.
+                        return;
+                    }
+                }
+            }
+            start += line.len();
+        }
+    }
+
+    /// `verify every packet` or `verify once per session`.
+    fn verify_mode(&mut self, authority: &mut Authority, setting: &Setting) {
+        const FORM: &str = "`verify every packet` or `verify once per session`";
+        let Some(words) = self.one_group(setting, FORM) else { return };
+        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
+        match text.as_slice() {
+            ["every", "packet"] => authority.every_packet = true,
+            ["once", "per", "session"] => authority.every_packet = false,
+            other => {
+                let near = suggestion(&other.join(" "), ["every packet", "once per session"]);
+                self.report
+                    .error("E0310", setting.span, format!("`verify` cannot be `{}`", other.join(" ")))
+                    .help(near);
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Owns interfaces: `interface NAME { device …; mtu … }`. Never whether such a device is there.
+
+use super::Typing;
+use super::settings::written;
+use crate::ast::Word;
+use crate::policy::Interface;
+use crate::source::Span;
+use crate::value::quantity;
+
+/// Bytes of a device's name (IFNAMSIZ less the zero at its end, `include/uapi/linux/if.h`).
+const LONGEST: usize = 15;
+
+impl Typing<'_> {
+    pub(super) fn type_interfaces(&mut self) {
+        let mut taken: Vec<(String, Span)> = Vec::new();
+        for (name, block) in &self.declared.interfaces {
+            let mut interface =
+                Interface { name: name.text.clone(), span: name.span, devices: Vec::new(), mtu: None };
+            let owner = format!("interface `{}`", name.text);
+            for setting in self.settings(block, &owner, &["device", "mtu"], &[]) {
+                if setting.name.text == "device" {
+                    for word in self.word_list(setting).unwrap_or_default() {
+                        self.device(&mut interface, word, &mut taken);
+                    }
+                } else if let Some(word) = self.one_word(setting) {
+                    // RFC 791: every host takes 68 bytes; the total length has 16 bits.
+                    match quantity::count_in(&word.text, 68, 65_535) {
+                        Ok(mtu) => interface.mtu = u32::try_from(mtu).ok(),
+                        Err(fault) => self.fault(word, fault),
+                    }
+                }
+            }
+            if !written(block, "device") {
+                let why = "an interface is one device or several under a name of the policy's own";
+                self.missing(name, "interface", "device", why, "`device eth0`");
+            }
+            self.interfaces.push(interface);
+        }
+    }
+
+    fn device(&mut self, interface: &mut Interface, word: &Word, taken: &mut Vec<(String, Span)>) {
+        let name = word.text.as_str();
+        // What the kernel takes (dev_valid_name, `net/core/dev.c`).
+        let sound = !name.is_empty()
+            && name.len() <= LONGEST
+            && !matches!(name, "." | "..")
+            && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
+        if !sound {
+            self.report
+                .error("E0310", word.span, format!("`{name}` cannot be the name of a device"))
+                .help(format!("a device has a name of at most {LONGEST} bytes without `/`, `:` and blanks"));
+            return;
+        }
+        if let Some((_, first)) = taken.iter().find(|(other, _)| other == name) {
+            self.report
+                .error("E0202", word.span, format!("device `{name}` is named twice"))
+                .also(*first, "named first")
+                .because("a packet comes in by one interface")
+                .help("remove one of the two");
+            return;
+        }
+        taken.push((name.to_owned(), word.span));
+        interface.devices.push(name.to_owned());
+    }
+}

@@ -1,0 +1,150 @@
+//! Owns certificates, keys and hashes as files and policies write them: PEM, X.509, points of P-256, hex.
+//! Never whose signatures are accepted, or when.
+
+use p256::elliptic_curve::sec1::ToSec1Point;
+use sha2::{Digest, Sha256};
+use x509_cert::Certificate;
+use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode, pem};
+use x509_cert::spki::SubjectPublicKeyInfoOwned;
+
+use super::Fault;
+
+/// RFC 5480 section 2.1.1.
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+/// RFC 5480 section 2.1.1.1: secp256r1.
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+
+/// A P-256 key, and what is known of who has it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Identity {
+    /// SHA-256 of the certificate's DER, or of `key` for a bare key.
+    pub hash: [u8; 32],
+    /// SEC 1 section 2.3.3: 4, x, y.
+    pub key: [u8; 65],
+    /// Seconds since 1970, ends included; none for a bare key.
+    pub valid: Option<(i64, i64)>,
+    /// The common name; empty where there is none.
+    pub subject: String,
+}
+
+/// The one X.509 certificate (RFC 5280) of a PEM text (RFC 7468).
+pub(crate) fn certificate(text: &str) -> Result<Identity, Fault> {
+    let der = object(text, "CERTIFICATE", "a certificate")?;
+    let certificate = Certificate::from_der(&der)
+        .map_err(|error| broken(format!("it is no X.509 certificate: {error}")))?;
+    let inner = certificate.tbs_certificate();
+    let seconds =
+        |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+    let validity = inner.validity();
+    let name = inner.subject().common_name().ok().flatten();
+    Ok(Identity {
+        hash: Sha256::digest(&der).into(),
+        key: key_of(inner.subject_public_key_info())?,
+        valid: Some((seconds(validity.not_before), seconds(validity.not_after))),
+        subject: name.map(|name| name.value().into_owned()).unwrap_or_default(),
+    })
+}
+
+/// The one public key of a PEM text (RFC 7468 section 13).
+pub(crate) fn public_key(text: &str) -> Result<Identity, Fault> {
+    let der = object(text, "PUBLIC KEY", "a public key")?;
+    let info = SubjectPublicKeyInfoOwned::from_der(&der)
+        .map_err(|error| broken(format!("it is no public key: {error}")))?;
+    Ok(bare(key_of(&info)?))
+}
+
+/// A point of P-256 in hex, compressed or not (SEC 1 section 2.3.3).
+pub(crate) fn point(text: &str) -> Result<Identity, Fault> {
+    const FORM: &str =
+        "write a point of P-256 in hex: 130 digits that start with 04, or 66 that start with 02 or 03";
+    let bytes = hex(text).filter(|bytes| matches!(bytes.len(), 33 | 65));
+    let bytes = bytes.ok_or_else(|| Fault::new("E0327", "this is not a key in hex").help(FORM))?;
+    Ok(bare(on_curve(&bytes)?))
+}
+
+/// A SHA-256 hash in hex, as `openssl x509 -fingerprint -sha256` prints it or without the colons.
+pub(crate) fn hash(text: &str) -> Result<[u8; 32], Fault> {
+    const FORM: &str = "write 64 digits in hex, with colons between the bytes or without";
+    let bytes = hex(text).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| Fault::new("E0327", format!("`{text}` is not a SHA-256 hash in hex")).help(FORM))
+}
+
+fn bare(key: [u8; 65]) -> Identity {
+    Identity { hash: Sha256::digest(key).into(), key, valid: None, subject: String::new() }
+}
+
+fn broken(message: impl Into<String>) -> Fault {
+    Fault::new("E0325", message)
+}
+
+/// The bytes of the text's only PEM object, which has this label.
+fn object(text: &str, label: &str, what: &str) -> Result<Vec<u8>, Fault> {
+    let form = format!("give a file with one `-----BEGIN {label}-----` and its end");
+    let begins = text.matches("-----BEGIN ").count();
+    if begins == 0 {
+        return Err(broken("it is not PEM").help(form));
+    }
+    if begins > 1 {
+        return Err(broken(format!("it holds {begins} objects, and one is read")).help(form));
+    }
+    let (found, der) = pem::decode_vec(text.trim_end().as_bytes())
+        .map_err(|error| broken(format!("it is not PEM: {error}")).help(form.clone()))?;
+    if found.ends_with("PRIVATE KEY") {
+        let message = format!("it is a private key, where {what} is due");
+        return Err(broken(message).help("keep private keys away from the balancer: it needs none"));
+    }
+    if found != label {
+        return Err(broken(format!("it is a `{found}`, where {what} is due")).help(form));
+    }
+    Ok(der)
+}
+
+fn key_of(info: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], Fault> {
+    let other = |what: String| {
+        Fault::new("E0326", format!("its key is {what}, not of P-256"))
+            .help("make keys with `openssl ecparam -name prime256v1 -genkey`")
+    };
+    if info.algorithm.oid != EC_PUBLIC_KEY {
+        let what = match info.algorithm.oid.to_string().as_str() {
+            "1.2.840.113549.1.1.1" => "of RSA".to_owned(),
+            "1.3.101.112" => "of Ed25519".to_owned(),
+            other => format!("of the kind {other}"),
+        };
+        return Err(other(what));
+    }
+    let curve = info.algorithm.parameters.as_ref().and_then(|any| any.decode_as::<ObjectIdentifier>().ok());
+    match curve {
+        Some(P256) => on_curve(info.subject_public_key.raw_bytes()),
+        Some(curve) => Err(other(match curve.to_string().as_str() {
+            "1.3.132.0.34" => "of P-384".to_owned(),
+            "1.3.132.0.35" => "of P-521".to_owned(),
+            "1.3.132.0.10" => "of secp256k1".to_owned(),
+            curve => format!("of the curve {curve}"),
+        })),
+        None => Err(other("of a curve that it does not name".to_owned())),
+    }
+}
+
+fn on_curve(bytes: &[u8]) -> Result<[u8; 65], Fault> {
+    let key = p256::PublicKey::from_sec1_bytes(bytes)
+        .map_err(|_| Fault::new("E0326", "its key is no point of P-256"))?;
+    let point = key.to_sec1_point(false);
+    point.as_bytes().try_into().map_err(|_| Fault::new("E0326", "its key is no point of P-256"))
+}
+
+/// Pairs of digits, with or without `0x` in front and colons between them.
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    let digits: String = match text.contains(':') {
+        true if text.split(':').all(|pair| pair.len() == 2) => text.split(':').collect(),
+        true => return None,
+        false => text.to_owned(),
+    };
+    let value = |digit: &u8| char::from(*digit).to_digit(16).map(|value| value as u8);
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.is_empty() || !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(value(high)? << 4 | value(low)?)).collect()
+}
