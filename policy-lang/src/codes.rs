@@ -98,6 +98,10 @@ pub const PAGES: &[Page] = &[
     page!("E0322", "types/e0322-packet"),
     page!("E0323", "types/e0323-claim"),
     page!("E0324", "types/e0324-given-taken-away"),
+    page!("E0325", "types/e0325-not-a-certificate"),
+    page!("E0326", "types/e0326-another-curve"),
+    page!("E0327", "types/e0327-not-in-hex"),
+    page!("E0328", "types/e0328-certificate-twice"),
     page!("E0401", "rules/e0401-no-end"),
     page!("E0402", "rules/e0402-behind-an-end"),
     page!("E0403", "rules/e0403-no-exceed"),
@@ -116,6 +120,11 @@ pub const PAGES: &[Page] = &[
     page!("E0416", "rules/e0416-port-of-what"),
     page!("E0417", "rules/e0417-translated-twice"),
     page!("E0418", "rules/e0418-tracked-twice"),
+    page!("E0419", "rules/e0419-ban-of-nobody"),
+    page!("E0420", "rules/e0420-ban-into-a-list"),
+    page!("E0421", "rules/e0421-timeout-beyond-interval"),
+    page!("E0422", "rules/e0422-not-rewritten"),
+    page!("E0423", "rules/e0423-dynamic-taken-away"),
     page!("E0701"),
     page!("E0702"),
     page!("E0901"),
@@ -199,11 +208,18 @@ pub fn near(code: &str) -> Option<&'static str> {
 pub struct Files;
 
 const FILES: &[(&str, &str)] = &[
+    ("files/broken.pem", include_str!("../../tests/cases/bad/types/files/broken.pem")),
+    ("files/device-0.pem", include_str!("../../tests/cases/bad/types/files/device-0.pem")),
+    ("files/device-0.pub", include_str!("../../tests/cases/bad/types/files/device-0.pub")),
+    ("files/device-1.pem", include_str!("../../tests/cases/bad/types/files/device-1.pem")),
     ("files/five.txt", include_str!("../../tests/cases/bad/types/files/five.txt")),
     ("files/list.txt", include_str!("../../tests/cases/bad/types/files/list.txt")),
+    ("files/p384.pem", include_str!("../../tests/cases/bad/types/files/p384.pem")),
     ("files/policy.lbp", include_str!("../../tests/cases/bad/form/files/policy.lbp")),
+    ("files/private.pem", include_str!("../../tests/cases/bad/types/files/private.pem")),
     ("files/ring-a.lbp", include_str!("../../tests/cases/bad/names/files/ring-a.lbp")),
     ("files/ring-b.lbp", include_str!("../../tests/cases/bad/names/files/ring-b.lbp")),
+    ("files/two.pem", include_str!("../../tests/cases/bad/types/files/two.pem")),
 ];
 
 impl Loader for Files {

@@ -248,12 +248,12 @@ impl Typing<'_> {
         let dynamic =
             sets.iter().find_map(|id| self.sets.get(id.index()).filter(|set| set.dynamic.is_some()));
         let Some((name, declared)) = dynamic.map(|set| (set.name.clone(), set.span)) else { return };
-        let place = operand.words.first().map_or(declared, |word| word.span);
+        let place = operand.words.iter().map(|word| word.span).reduce(crate::ast::join).unwrap_or(declared);
         self.report
-            .error("E0423", place, format!("`{name}` is filled at run time, and cannot be taken away"))
-            .also(declared, "declared here")
+            .error("E0423", place, "what is filled at run time cannot be taken away")
+            .also(declared, format!("`{name}` is such a set"))
             .because("`except` is worked out when the policy is checked")
-            .help(format!("ask for both in the guard: `src in A and src not in {name}`"));
+            .help("ask for both in the guard: `src in A and src not in B`");
     }
 
     /// The file that a policy names, with its path from the root policy's directory; `what` stays below that.

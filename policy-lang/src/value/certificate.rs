@@ -31,8 +31,9 @@ pub(crate) struct Identity {
 /// The one X.509 certificate (RFC 5280) of a PEM text (RFC 7468).
 pub(crate) fn certificate(text: &str) -> Result<Identity, Fault> {
     let der = object(text, "CERTIFICATE", "a certificate")?;
-    let certificate = Certificate::from_der(&der)
-        .map_err(|error| broken(format!("it is no X.509 certificate: {error}")))?;
+    let certificate = Certificate::from_der(&der).map_err(|error| {
+        broken(format!("it is no X.509 certificate: {error}")).help("export it again, as PEM")
+    })?;
     let inner = certificate.tbs_certificate();
     let seconds =
         |time: x509_cert::time::Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
@@ -50,7 +51,7 @@ pub(crate) fn certificate(text: &str) -> Result<Identity, Fault> {
 pub(crate) fn public_key(text: &str) -> Result<Identity, Fault> {
     let der = object(text, "PUBLIC KEY", "a public key")?;
     let info = SubjectPublicKeyInfoOwned::from_der(&der)
-        .map_err(|error| broken(format!("it is no public key: {error}")))?;
+        .map_err(|error| broken(format!("it is no public key: {error}")).help("export it again, as PEM"))?;
     Ok(bare(key_of(&info)?))
 }
 
@@ -102,7 +103,7 @@ fn object(text: &str, label: &str, what: &str) -> Result<Vec<u8>, Fault> {
 
 fn key_of(info: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], Fault> {
     let other = |what: String| {
-        Fault::new("E0326", format!("its key is {what}, not of P-256"))
+        Fault::new("E0326", format!("the key is {what}, not of P-256"))
             .help("make keys with `openssl ecparam -name prime256v1 -genkey`")
     };
     if info.algorithm.oid != EC_PUBLIC_KEY {
@@ -128,9 +129,9 @@ fn key_of(info: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], Fault> {
 
 fn on_curve(bytes: &[u8]) -> Result<[u8; 65], Fault> {
     let key = p256::PublicKey::from_sec1_bytes(bytes)
-        .map_err(|_| Fault::new("E0326", "its key is no point of P-256"))?;
+        .map_err(|_| Fault::new("E0326", "the key is no point of P-256"))?;
     let point = key.to_sec1_point(false);
-    point.as_bytes().try_into().map_err(|_| Fault::new("E0326", "its key is no point of P-256"))
+    point.as_bytes().try_into().map_err(|_| Fault::new("E0326", "the key is no point of P-256"))
 }
 
 /// Pairs of digits, with or without `0x` in front and colons between them.
