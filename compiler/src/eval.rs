@@ -10,12 +10,12 @@ mod walk;
 
 pub use guards::number;
 pub use params::{Ordinal, backend_ordinals};
-pub use state::{FlowTable, State};
+pub use state::{FlowTable, Learned, State};
 pub use walk::Evaluator;
 
 use lb_abi::reason::Reason;
 use lb_abi::seen::{MAC_BYTES, Seen};
-use policy_lang::policy::{End, Field, Policy};
+use policy_lang::policy::{Field, Policy};
 use policy_lang::source::Span;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,9 +26,18 @@ pub enum Verdict {
     /// Sent on, rewritten.
     Forward,
     /// Answered out of the device it came in by.
-    Reply,
-    /// An end that the packet path does not know yet.
-    NotYet(End),
+    Reply(Answer),
+}
+
+/// What a packet was answered with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer {
+    /// By `reply echo`.
+    Echo,
+    /// By `reject`: an ICMP or ICMPv6 error, or an RST.
+    Reject,
+    /// By `reply rst`.
+    Rst,
 }
 
 /// What one packet met.
@@ -42,6 +51,8 @@ pub struct Run {
     /// The frame as it leaves, MAC addresses as they came (a reply's swapped); `None` if dropped.
     pub frame: Option<Vec<u8>>,
     pub sent: Option<Sent>,
+    /// The name of each `log` that wrote the packet down, in order.
+    pub logged: Vec<String>,
     pub path: Vec<PathStep>,
 }
 
@@ -71,18 +82,17 @@ impl Ended {
 impl Run {
     pub fn new(ended: Ended, counted: Vec<Reason>, path: Vec<PathStep>) -> Run {
         let Ended { verdict, reason, frame, sent } = ended;
-        Run { verdict, reason, counted, frame, sent, path }
+        Run { verdict, reason, counted, frame, sent, logged: Vec::new(), path }
     }
 
     /// What can be seen of it from outside.
     pub fn seen(&self) -> Seen {
         match self.verdict {
             Verdict::Pass => Seen::Pass,
-            Verdict::Forward | Verdict::Reply => {
+            Verdict::Forward | Verdict::Reply(_) => {
                 Seen::Sent(self.frame.iter().flatten().skip(MAC_BYTES).copied().collect())
             }
-            // Nothing is sent for an end that is not carried out.
-            Verdict::Drop | Verdict::NotYet(_) => Seen::Drop,
+            Verdict::Drop => Seen::Drop,
         }
     }
 }
@@ -97,6 +107,16 @@ pub struct PathStep {
     pub text: String,
     /// The fields that a guard looked at, a side's own included; empty for everything else.
     pub fields: Vec<Field>,
+    /// What a guard or a stage saw, where no field of the packet says it: the certificate, the name asked for.
+    /// Empty for everything else.
+    pub seen: String,
+}
+
+impl PathStep {
+    /// A step that looked at no field.
+    pub fn new(kind: StepKind, span: Option<Span>, text: impl Into<String>) -> PathStep {
+        PathStep { kind, span, text: text.into(), fields: Vec::new(), seen: String::new() }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

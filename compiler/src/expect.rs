@@ -5,7 +5,7 @@ mod given;
 mod outcome;
 mod program;
 
-pub(crate) use given::extended;
+pub(crate) use given::{changes, date, extended, member};
 pub(crate) use outcome::{end_word, endpoint, evaluated, ip};
 pub use program::{Arrival, ByProgram, Program, Put};
 
@@ -148,12 +148,12 @@ fn test<E>(
 ) -> Result<Test, E> {
     let mut test =
         Test { title: expect.title.clone(), span: expect.span, packets: Vec::new(), refused: Vec::new() };
-    let fresh = State { clock: START, ..State::new(KEY) };
+    let fresh = fresh(policy);
     let mut sides = Sides { evaluator: fresh.clone(), tables: fresh, program, met: Met::Nothing, reached };
 
     // What is given to a set changes the policy from there on, and the tables with it.
     let mut changed: Option<(Policy, Option<Image>)> = None;
-    let is_given = |step: &Step| matches!(step, Step::GivenMember { .. });
+    let is_given = |step: &Step| given::changes(policy, step);
     for steps in expect.steps.chunk_by(|before, step| is_given(before) == is_given(step)) {
         let (policy_now, image_now) = match &changed {
             Some((policy, image)) => (policy, image.as_ref()),
@@ -205,12 +205,15 @@ impl Stage<'_> {
                 sides.both(|state| state.clock = state.clock.saturating_add(nanoseconds(*time)));
             }
             Step::GivenSeed(seed) => sides.both(|state| state.seed = *seed),
-            Step::GivenMember { .. } | Step::GivenDate(_) => {}
+            Step::GivenDate(date) => sides.both(|state| given::date(state, *date)),
+            Step::GivenMember { set, addrs, .. } => {
+                sides.both(|state| given::member(self.policy, state, *set, addrs));
+            }
             Step::Packet { packet, times, outcome, span } => {
-                let frame = packet::build(packet);
+                let frame = packet::build_in(self.policy, packet);
                 let mut told: Option<Packet> = None;
                 for time in 1..=*times {
-                    let run = self.evaluator.run(&mut sides.evaluator, &frame);
+                    let run = self.evaluator.run_from(&mut sides.evaluator, &frame, packet.iface);
                     let is_met =
                         outcome.as_ref().is_none_or(|outcome| outcome::is_met(self.policy, outcome, &run));
                     sides.reached.add(&run.path);
@@ -271,6 +274,14 @@ impl Stage<'_> {
         let met = (sides.program)(Arrival { image, key, clock, seed, frame })?;
         Ok(met.and_then(|met| program::difference(&met, evaluated)))
     }
+}
+
+/// What a test starts with. The date is that on which the youngest certificate begins to be valid.
+pub(crate) fn fresh(policy: &Policy) -> State {
+    let state = State { clock: START, date_at: START, test_keys: true, ..State::new(KEY) };
+    let certificates = policy.authorities.iter().flat_map(|authority| &authority.certificates);
+    let youngest = certificates.filter_map(|certificate| certificate.valid).map(|(from, _)| from).max();
+    State { date: youngest.unwrap_or(state.date), ..state }
 }
 
 pub(crate) fn nanoseconds(time: std::time::Duration) -> u64 {

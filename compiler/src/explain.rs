@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use lb_abi::image::FRAG_NONE;
 use lb_abi::maps::Flow;
-use policy_lang::policy::{AddrSet, Policy, SetId, Step};
+use policy_lang::policy::{AddrSet, InterfaceId, Policy, SetId, Step};
 use policy_lang::source::Span;
 
 use crate::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
-use crate::expect::{self, KEY, START, nanoseconds};
+use crate::expect::{self, START, nanoseconds};
 use crate::packet::{self, Fields};
 
 /// What may stand in a sequence that is asked about.
@@ -60,13 +60,18 @@ pub struct Change {
 /// Answers in order, against one fresh state that every packet changes for those behind it. As in tests, the state's
 /// random draws are all 0 until a seed is given.
 pub fn explain(policy: &Policy, questions: &[Question]) -> Vec<Answer> {
-    let mut state = State { clock: START, ..State::new(KEY) };
+    let mut state = expect::fresh(policy);
     let mut answers = Vec::new();
     let mut number = 0;
     // What is given to a set changes the policy from there on.
     let mut changed: Option<Policy> = None;
-    for some in questions.chunk_by(|before, next| given(before).is_some() == given(next).is_some()) {
-        let members: Vec<(SetId, &AddrSet)> = some.iter().filter_map(given).collect();
+    let given = |question: &Question| match question {
+        Question::Step(step) => expect::changes(policy, step),
+        Question::Frame { .. } => false,
+    };
+    for some in questions.chunk_by(|before, next| given(before) == given(next)) {
+        let members: Vec<(SetId, &AddrSet)> =
+            some.iter().filter(|one| given(one)).filter_map(member).collect();
         if !members.is_empty() {
             changed = Some(expect::extended(changed.as_ref().unwrap_or(policy), &members));
             continue;
@@ -74,24 +79,28 @@ pub fn explain(policy: &Policy, questions: &[Question]) -> Vec<Answer> {
         let policy = changed.as_ref().unwrap_or(policy);
         let evaluator = Evaluator::new(policy);
         for question in some {
-            let (frame, times, span) = match question {
+            let (frame, times, span, iface) = match question {
                 Question::Frame { frame, at } => {
                     let came = at.map_or(0, |at| START.saturating_add(nanoseconds(at)));
                     state.clock = state.clock.max(came);
-                    (frame.clone(), 1, None)
+                    // What somebody captured was signed by the certificates' own keys.
+                    state.test_keys = false;
+                    (frame.clone(), 1, None, None)
                 }
                 Question::Step(Step::Packet { packet, times, span, .. }) => {
-                    (packet::build(packet), *times, Some(*span))
+                    state.test_keys = true;
+                    (packet::build_in(policy, packet), *times, Some(*span), packet.iface)
                 }
                 Question::Step(step) => {
-                    set(&mut state, step);
+                    set(policy, &mut state, step);
                     continue;
                 }
             };
             let before = answers.len();
             for _ in 0..times {
                 number += 1;
-                let answer = answer(policy, &evaluator, &mut state, &frame, span, number);
+                let answer =
+                    Asked { policy, evaluator: &evaluator, span, iface }.answer(&mut state, &frame, number);
                 match answers.get_mut(before..).and_then(|of_this| of_this.last_mut()) {
                     Some(last) if is_same(last, &answer) => last.last = number,
                     _ => answers.push(answer),
@@ -102,19 +111,21 @@ pub fn explain(policy: &Policy, questions: &[Question]) -> Vec<Answer> {
     answers
 }
 
-fn given(question: &Question) -> Option<(SetId, &AddrSet)> {
+fn member(question: &Question) -> Option<(SetId, &AddrSet)> {
     match question {
         Question::Step(Step::GivenMember { set, addrs, .. }) => Some((*set, addrs)),
         _ => None,
     }
 }
 
-fn set(state: &mut State, step: &Step) {
+fn set(policy: &Policy, state: &mut State, step: &Step) {
     match step {
         Step::GivenClock(time) => state.clock = START.saturating_add(nanoseconds(*time)),
         Step::After(time) => state.clock = state.clock.saturating_add(nanoseconds(*time)),
         Step::GivenSeed(seed) => state.seed = *seed,
-        Step::GivenMember { .. } | Step::GivenDate(_) | Step::Packet { .. } => {}
+        Step::GivenDate(date) => expect::date(state, *date),
+        Step::GivenMember { set, addrs, .. } => expect::member(policy, state, *set, addrs),
+        Step::Packet { .. } => {}
     }
 }
 
@@ -122,31 +133,34 @@ fn is_same(one: &Answer, other: &Answer) -> bool {
     one.way == other.way && one.end == other.end && one.changes == other.changes && one.packet == other.packet
 }
 
-fn answer(
-    policy: &Policy,
-    evaluator: &Evaluator<'_>,
-    state: &mut State,
-    frame: &[u8],
+/// Where the packet is written, what it came in by, and whom it is asked of.
+struct Asked<'a> {
+    policy: &'a Policy,
+    evaluator: &'a Evaluator<'a>,
     span: Option<Span>,
-    number: u64,
-) -> Answer {
-    let parsed = packet::parse(frame);
-    let came = parsed.as_ref().ok();
-    let flow = came.and_then(|fields| crate::eval::stages::live_flow(state, fields)).copied();
-    let run = evaluator.run(state, frame);
-    Answer {
-        span,
-        first: number,
-        last: number,
-        at: Duration::from_nanos(state.clock.saturating_sub(START)),
-        packet: match &parsed {
-            Ok(fields) => words::packet(fields),
-            Err(_) => format!("a frame of {} bytes", frame.len()),
-        },
-        way: way(policy, &run, came, flow.as_ref()),
-        end: expect::evaluated(policy, &run),
-        verdict: run.verdict,
-        changes: changes(came, run.frame.as_deref()),
+    iface: Option<InterfaceId>,
+}
+
+impl Asked<'_> {
+    fn answer(&self, state: &mut State, frame: &[u8], number: u64) -> Answer {
+        let parsed = packet::parse(frame);
+        let came = parsed.as_ref().ok();
+        let flow = came.and_then(|fields| crate::eval::stages::live_flow(state, fields)).copied();
+        let run = self.evaluator.run_from(state, frame, self.iface);
+        Answer {
+            span: self.span,
+            first: number,
+            last: number,
+            at: Duration::from_nanos(state.clock.saturating_sub(START)),
+            packet: match &parsed {
+                Ok(fields) => words::packet(fields),
+                Err(_) => format!("a frame of {} bytes", frame.len()),
+            },
+            way: way(self.policy, &run, came, flow.as_ref()),
+            end: expect::evaluated(self.policy, &run),
+            verdict: run.verdict,
+            changes: changes(came, run.frame.as_deref()),
+        }
     }
 }
 
@@ -155,16 +169,18 @@ fn way(policy: &Policy, run: &Run, came: Option<&Fields>, flow: Option<&Flow>) -
     let is_let_in = run.path.first().is_some_and(|step| step.kind != StepKind::Before);
     if came.is_some_and(|fields| fields.frag != FRAG_NONE) && is_let_in {
         let span = Some(policy.span);
-        let step = PathStep { kind: StepKind::Before, span, text: "fragment".to_owned(), fields: Vec::new() };
+        let step = PathStep::new(StepKind::Before, span, "fragment");
         way.push(WayStep { step, because: "`fragments match`: the tree decides".to_owned() });
     }
     for (index, step) in run.path.iter().enumerate() {
         let because = match (&step.kind, came) {
             (StepKind::Before, _) => words::before(policy, run.reason),
             (StepKind::Guard { .. }, Some(fields)) => {
-                let seen = step.fields.iter().map(|&field| words::seen(policy, fields, flow, field));
-                seen.collect::<Vec<_>>().join(", ")
+                let seen = step.fields.iter().filter_map(|&field| words::seen(policy, fields, flow, field));
+                let told = (!step.seen.is_empty()).then(|| step.seen.clone());
+                seen.chain(told).collect::<Vec<_>>().join(", ")
             }
+            (StepKind::Stage { .. }, _) if !step.seen.is_empty() => step.seen.clone(),
             (StepKind::Stage { exit }, Some(fields)) => words::stage(policy, step, *exit, fields, flow),
             (StepKind::End, _) => {
                 // An unwritten exit has the place of its stage, and so has the end it leads to.

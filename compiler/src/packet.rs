@@ -4,14 +4,20 @@
 mod build;
 mod checksum;
 mod flow;
+mod header;
+mod hello;
 mod parse;
+mod trailer;
 
-pub use build::{DST_MAC, SRC_MAC, build};
+pub use build::{DST_MAC, SRC_MAC, build, build_in};
 pub use checksum::verify_checksums;
 pub use flow::{flow_hash, flow_key, source_hash};
-pub use parse::parse;
+pub use hello::{Hello, Hellos, hello};
+pub use parse::{parse, payload};
+pub use trailer::{TRAILER_BYTES, Trailer, test_public_key, trailer};
 
-pub(crate) use checksum::mend;
+pub(crate) use checksum::{checksum, mend};
+pub(crate) use header::Header;
 
 use lb_abi::image::{self, Field};
 use lb_abi::maps::Addr;

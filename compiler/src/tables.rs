@@ -30,12 +30,7 @@ pub fn run(image: &Image, state: &mut State, frame: &[u8]) -> Run {
     let fields = match stages::before(&before_tree(words), frame, &mut counted) {
         Ok(fields) => fields,
         Err(ended) => {
-            let step = PathStep {
-                kind: StepKind::Before,
-                span: None,
-                text: format!("{:?}", ended.reason),
-                fields: Vec::new(),
-            };
+            let step = PathStep::new(StepKind::Before, None, format!("{:?}", ended.reason));
             return Run::new(ended, counted, vec![step]);
         }
     };
@@ -108,13 +103,7 @@ impl Walk<'_> {
         let mut node = words.at(H_ENTRY)?;
         for _ in 0..MAX_STEPS {
             let (op, p0) = (words.of(node, N_OP)?, words.of(node, N_P0)?);
-            let here = PathStep {
-                kind: StepKind::Node(node),
-                span: None,
-                text: op_name(op).to_owned(),
-                fields: Vec::new(),
-            };
-            self.path.push(here);
+            self.path.push(PathStep::new(StepKind::Node(node), None, op_name(op)));
             let way = match op {
                 OP_DECIDE => {
                     node = look_up::decide(words, p0, words.of(node, N_P1)?, &self.fields, self.state)?;

@@ -1,18 +1,25 @@
 //! Owns whether a guard holds for a packet. Never state: a guard only looks.
 
 use lb_abi::image;
-use policy_lang::policy::{AddrSet, Field, Guard, Policy, SideId, Test, Values, VipId};
+use lb_abi::maps::Addr;
+use policy_lang::policy::{AddrSet, Field, Guard, NamePattern, Policy, SideId, Test, Values, VipId};
 use policy_lang::source::Span;
 
 use super::stages::flow_tracker;
-use super::{PathStep, State, StepKind};
-use crate::packet::{Fields, Layer4, v4_number};
+use super::{Learned, PathStep, State, StepKind};
+use crate::packet::{Fields, Layer4, flow_key, payload, v4_number};
 
 /// What guards look at, and where they note what decided.
 pub(super) struct Sight<'a> {
     pub(super) policy: &'a Policy,
     pub(super) state: &'a State,
     pub(super) fields: &'a Fields,
+    /// The whole frame.
+    pub(super) frame: &'a [u8],
+    /// 1 + interface id, 0 for a device that none names.
+    pub(super) iface: u32,
+    /// What the stages on the way here have learned.
+    pub(super) learned: &'a Learned,
 }
 
 impl Sight<'_> {
@@ -23,22 +30,28 @@ impl Sight<'_> {
             Guard::Not(inner) => !self.holds(inner, path),
             Guard::Test(test) => {
                 let held = self.test(test);
-                note(path, held, test.span, test.text.clone(), vec![test.field]);
+                self.note(path, held, test.span, test.text.clone(), vec![test.field]);
                 held
             }
             Guard::From(side, span) => {
                 let held = self.is_from(*side);
                 let name = self.policy.sides.get(side.index()).map_or("", |side| side.name.as_str());
-                note(path, held, *span, format!("from {name}"), self.side_fields(*side));
+                self.note(path, held, *span, format!("from {name}"), self.side_fields(*side));
                 held
             }
             Guard::To(vip, span) => {
                 let held = self.is_to(*vip);
                 let name = self.policy.vips.get(vip.index()).map_or("", |vip| vip.name.as_str());
-                note(path, held, *span, format!("to {name}"), self.vip_fields(*vip));
+                self.note(path, held, *span, format!("to {name}"), self.vip_fields(*vip));
                 held
             }
         }
+    }
+
+    fn note(&self, path: &mut Vec<PathStep>, held: bool, span: Span, text: String, fields: Vec<Field>) {
+        let seen: Vec<String> = fields.iter().filter_map(|&field| self.seen(field)).collect();
+        let seen = seen.join(", ");
+        path.push(PathStep { kind: StepKind::Guard { held }, span: Some(span), text, fields, seen });
     }
 
     /// What a side's guard looks at, or for `otherwise` those of all sides.
@@ -106,21 +119,104 @@ impl Sight<'_> {
     fn test(&self, test: &Test) -> bool {
         let is_among = match &test.values {
             Values::Addrs(set) => match test.field {
-                Field::Src => Some(holds_addr(set, self.fields.v6, self.fields.src)),
-                Field::Dst => Some(holds_addr(set, self.fields.v6, self.fields.dst)),
+                Field::Src => Some(self.is_among(test, set, self.fields.src)),
+                Field::Dst => Some(self.is_among(test, set, self.fields.dst)),
                 _ => None,
             },
             Values::Ranges(ranges) => self
                 .number(test.field)
                 .map(|number| ranges.iter().any(|&(first, last)| (first..=last).contains(&number))),
-            Values::Prefixes(_) | Values::Names(_) => None,
+            Values::Prefixes(prefixes) => payload(self.frame, self.fields)
+                .map(|payload| prefixes.iter().any(|prefix| payload.starts_with(prefix))),
+            Values::Names(patterns) => {
+                self.sni().map(|name| patterns.iter().any(|pattern| is_meant(pattern, name)))
+            }
             Values::Tracker(tracker) => Some(flow_tracker(self.state, self.fields) == Some(tracker.0)),
         };
         is_among.is_some_and(|is_among| is_among != test.negated)
     }
 
     fn number(&self, field: Field) -> Option<u32> {
-        number(self.fields, field)
+        match field {
+            Field::Iface => Some(self.iface),
+            Field::Cert => self.learned.certificate.or_else(|| self.of_flow()?.certificate),
+            _ => number(self.fields, field),
+        }
+    }
+
+    fn sni(&self) -> Option<&str> {
+        self.learned.sni.as_deref().or_else(|| self.of_flow()?.sni.as_deref())
+    }
+
+    /// What the packet's live flow has learned when it began.
+    fn of_flow(&self) -> Option<&Learned> {
+        flow_tracker(self.state, self.fields)?;
+        self.state.learned.get(&flow_key(self.fields))
+    }
+
+    /// Whether an address is in what the test names, members that sets have got at run time included.
+    fn is_among(&self, test: &Test, set: &AddrSet, addr: Addr) -> bool {
+        let is_member = || test.sets.iter().any(|set| self.state.is_member(set.0, addr));
+        holds_addr(set, self.fields.v6, addr) || is_member()
+    }
+
+    /// What the packet shows in a field that the packet's headers do not tell.
+    fn seen(&self, field: Field) -> Option<String> {
+        match field {
+            Field::Iface => {
+                let interface = self.iface.checked_sub(1).map(|id| self.policy.interfaces.get(id as usize));
+                let name = interface.flatten().map_or("of no name", |interface| interface.name.as_str());
+                Some(format!("iface {name}"))
+            }
+            Field::Payload => Some(payload(self.frame, self.fields).map_or("no payload".to_owned(), shown)),
+            Field::Sni => Some(self.sni().map_or("no sni".to_owned(), |name| format!("sni \"{name}\""))),
+            Field::Cert => Some(match self.number(Field::Cert) {
+                Some(number) => certificate_words(self.policy, number),
+                None => "no cert".to_owned(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// `cert 3 of devices, "device-3"`.
+pub(super) fn certificate_words(policy: &Policy, number: u32) -> String {
+    let mut left = number as usize;
+    for authority in &policy.authorities {
+        match authority.certificates.get(left) {
+            Some(certificate) => {
+                let subject = match certificate.subject.as_str() {
+                    "" => String::new(),
+                    subject => format!(", \"{subject}\""),
+                };
+                return format!("cert {} of {}{subject}", certificate.id, authority.name);
+            }
+            None => left -= authority.certificates.len(),
+        }
+    }
+    format!("cert number {number}")
+}
+
+/// The first bytes of a payload, printable ones as text.
+fn shown(payload: &[u8]) -> String {
+    const FEW: usize = 16;
+    let few: Vec<u8> = payload.iter().copied().take(FEW).collect();
+    let more = if payload.len() > FEW { " …" } else { "" };
+    match few.iter().all(|byte| (0x20..0x7f).contains(byte) && *byte != b'"') {
+        true => format!("payload \"{}\"{more}", String::from_utf8_lossy(&few)),
+        false => {
+            let digits: String = few.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("payload 0x{digits}{more}")
+        }
+    }
+}
+
+/// Whether a name in lower case is one that the pattern means.
+fn is_meant(pattern: &NamePattern, name: &str) -> bool {
+    if pattern.below {
+        name.strip_suffix(&pattern.name).is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+    } else {
+        name == pattern.name
     }
 }
 
@@ -146,10 +242,6 @@ pub fn number(fields: &Fields, field: Field) -> Option<u32> {
         (Field::Icmp6Code, Layer4::Icmp6 { code, .. }) => Some(u32::from(code)),
         _ => None,
     }
-}
-
-fn note(path: &mut Vec<PathStep>, held: bool, span: Span, text: String, fields: Vec<Field>) {
-    path.push(PathStep { kind: StepKind::Guard { held }, span: Some(span), text, fields });
 }
 
 fn holds_addr(set: &AddrSet, v6: bool, addr: [u8; 16]) -> bool {

@@ -1,16 +1,19 @@
 //! Owns what each stage and each end does, over plain settings, the state and the packet: sections 1 and 3 to 5 of
 //! `docs/packet-path.md`. Never the way between stages: the tree's walker and the tables' walker both call these.
 
+mod answer;
 mod commit;
 mod end;
 mod flows;
 mod limit;
+mod log;
 mod rewrite;
 mod track;
 mod translate;
 
 pub use end::{before, end};
 pub use limit::{every, limit};
+pub use log::{key_range, log};
 pub use track::{flow_tracker, live_flow, track};
 pub use translate::{translate, translate_back};
 

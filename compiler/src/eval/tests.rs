@@ -1,5 +1,6 @@
 //! The fixture of the evaluator's tests: a policy as text, a state, packets in a line each.
 
+mod answers;
 mod ends;
 mod guards;
 mod nat;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN};
 use lb_abi::maps::{Flow, FlowKey};
-use policy_lang::policy::{PacketSpec, Policy, ProtoSpec};
+use policy_lang::policy::{End, PacketSpec, Policy, ProtoSpec, StageKind, Tail};
 use policy_lang::source::Loader;
 
 use super::*;

@@ -4,14 +4,16 @@
 use std::cell::OnceCell;
 
 use lb_abi::reason::{REASONS, Reason};
-use policy_lang::policy::{Chain, End, Every, Match, Policy, PoolId, Stage, StageKind, Tail};
+use policy_lang::policy::{
+    Chain, End, Every, InterfaceId, LimitId, Match, Policy, PoolId, Set, Stage, StageKind, Tail,
+};
 use policy_lang::source::Span;
 
 use super::guards::Sight;
 use super::params::{self, Tables};
 use super::stages::{self, Plan, PoolParams, Way};
-use super::{Ended, PathStep, Run, State, StepKind};
-use crate::expect::end_word;
+use super::{Ended, Learned, PathStep, Run, State, StepKind};
+use crate::expect::{end_word, ip};
 use crate::packet::Fields;
 
 /// A policy ready to judge packets; holds the pools' slot tables once they were needed.
@@ -25,26 +27,38 @@ impl<'p> Evaluator<'p> {
         Evaluator { policy, pools: policy.pools.iter().map(|_| OnceCell::new()).collect() }
     }
 
-    /// What one frame meets, and what becomes of the state.
+    /// What one frame from a device that no `interface` names meets, and what becomes of the state.
     pub fn run(&self, state: &mut State, frame: &[u8]) -> Run {
+        self.run_from(state, frame, None)
+    }
+
+    /// The same for a frame that came in by a device of an interface.
+    pub fn run_from(&self, state: &mut State, frame: &[u8], iface: Option<InterfaceId>) -> Run {
         let mut counted = Vec::new();
         let fields = match stages::before(&self.policy.before, frame, &mut counted) {
             Ok(fields) => fields,
             Err(ended) => {
                 let text = ended.reason.map_or("", name).to_owned();
-                let step = PathStep {
-                    kind: StepKind::Before,
-                    span: Some(self.policy.span),
-                    text,
-                    fields: Vec::new(),
-                };
+                let step = PathStep::new(StepKind::Before, Some(self.policy.span), text);
                 return Run::new(ended, counted, vec![step]);
             }
         };
-        let mut walk =
-            Walk { of: self, state, frame, fields, plan: Plan::default(), counted, path: Vec::new() };
+        let mut walk = Walk {
+            of: self,
+            state,
+            frame,
+            fields,
+            iface: iface.map_or(0, |iface| iface.0 + 1),
+            learned: Learned::default(),
+            exceeded: None,
+            plan: Plan::default(),
+            counted,
+            logged: Vec::new(),
+            path: Vec::new(),
+        };
         let ended = walk.chain(&self.policy.root);
-        Run::new(ended, walk.counted, walk.path)
+        let (counted, logged, path) = (walk.counted, walk.logged, walk.path);
+        Run { logged, ..Run::new(ended, counted, path) }
     }
 
     fn pool(&self, id: PoolId) -> Option<&Tables> {
@@ -62,14 +76,20 @@ struct Walk<'a, 'p> {
     state: &'a mut State,
     frame: &'a [u8],
     fields: Fields,
+    /// 1 + id of the interface it came in by.
+    iface: u32,
+    learned: Learned,
+    /// The limit that was left by its exit last.
+    exceeded: Option<LimitId>,
     plan: Plan,
     counted: Vec<Reason>,
+    logged: Vec<String>,
     path: Vec<PathStep>,
 }
 
 impl<'p> Walk<'_, 'p> {
     fn note(&mut self, kind: StepKind, span: Span, text: impl Into<String>) {
-        self.path.push(PathStep { kind, span: Some(span), text: text.into(), fields: Vec::new() });
+        self.path.push(PathStep::new(kind, Some(span), text));
     }
 
     fn chain(&mut self, chain: &'p Chain) -> Ended {
@@ -109,7 +129,14 @@ impl<'p> Walk<'_, 'p> {
 
     fn arms(&mut self, arms: &'p Match) -> Ended {
         for arm in &arms.arms {
-            let sight = Sight { policy: self.of.policy, state: self.state, fields: &self.fields };
+            let sight = Sight {
+                policy: self.of.policy,
+                state: self.state,
+                fields: &self.fields,
+                frame: self.frame,
+                iface: self.iface,
+                learned: &self.learned,
+            };
             let mut looked_at = Vec::new();
             let held = sight.holds(&arm.guard, &mut looked_at);
             self.path.append(&mut looked_at);
@@ -134,18 +161,35 @@ impl<'p> Walk<'_, 'p> {
 
     fn stage(&mut self, stage: &'p Stage) -> Next<'p> {
         let policy = self.of.policy;
+        let mut seen = String::new();
         let (way, text, exits) = match &stage.kind {
             StageKind::Count { name } => (Way::On, format!("count {name}"), vec![]),
-            StageKind::Log { .. }
-            | StageKind::Ban { .. }
-            | StageKind::Verify { .. }
-            | StageKind::Map { .. }
-            | StageKind::Synguard { .. } => return Next::Drop(Reason::BadImage),
+            StageKind::Log { name, rate } => {
+                if stages::log(self.state, name, *rate) {
+                    self.logged.push(name.clone());
+                    seen = "written down".to_owned();
+                } else {
+                    seen = "not written down: its rate is spent".to_owned();
+                }
+                (Way::On, format!("log {name}"), vec![])
+            }
+            StageKind::Ban { set } => {
+                let Some(item) = policy.sets.get(set.index()) else { return Next::Drop(Reason::BadImage) };
+                let Some(banned) = self.ban(set.0, item) else { return Next::Drop(Reason::BadImage) };
+                seen = banned;
+                (Way::On, format!("ban {}", item.name), vec![])
+            }
+            StageKind::Verify { .. } | StageKind::Map { .. } | StageKind::Synguard { .. } => {
+                return Next::Drop(Reason::BadImage);
+            }
             StageKind::Limit { limit, exceed } => {
                 let Some(item) = policy.limits.get(limit.index()) else {
                     return Next::Drop(Reason::BadImage);
                 };
                 let way = stages::limit(self.state, &params::limit(limit.0, item), &self.fields);
+                if way == Way::Exceed {
+                    self.exceeded = Some(*limit);
+                }
                 (way, format!("limit {}", item.name), vec![(Way::Exceed, "exceed", exceed)])
             }
             StageKind::Track { tracker, full, invalid } => {
@@ -171,12 +215,28 @@ impl<'p> Walk<'_, 'p> {
             }
         };
         let exit = exits.iter().find(|(of, _, _)| *of == way);
-        self.note(StepKind::Stage { exit: exit.map(|(_, name, _)| *name) }, stage.span, text);
+        let kind = StepKind::Stage { exit: exit.map(|(_, name, _)| *name) };
+        self.path.push(PathStep { seen, ..PathStep::new(kind, Some(stage.span), text) });
         match (way, exit) {
             (_, Some((_, _, exit))) => Next::Exit(&exit.chain),
             (Way::Drop(reason), None) => Next::Drop(reason),
             _ => Next::On,
         }
+    }
+
+    /// Who was banned; `None` where no limit that has a key was exceeded on the way.
+    fn ban(&mut self, set: u32, item: &Set) -> Option<String> {
+        let limit = self.of.policy.limits.get(self.exceeded?.index())?;
+        let key = limit.key?;
+        let range = stages::key_range(&key, &self.fields);
+        let ttl = item.dynamic.and_then(|dynamic| dynamic.ttl);
+        let length = if self.fields.v6 { key.v6 } else { key.v4 };
+        let banned = format!("{}/{length}", ip(range.0));
+        if self.state.add_member(set, range, ttl, item.max.unwrap_or(u32::MAX)) {
+            return Some(banned);
+        }
+        self.counted.push(Reason::BanFull);
+        Some(format!("{banned} is not banned: the set is full"))
     }
 
     fn translate(&mut self, id: PoolId, tables: &Tables) -> Way {

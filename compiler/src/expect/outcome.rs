@@ -7,7 +7,7 @@ use lb_abi::maps::Addr;
 use lb_abi::reason::REASONS;
 use policy_lang::policy::{End, Outcome, Policy, PoolId};
 
-use crate::eval::{Run, Sent, Verdict, backend_ordinals};
+use crate::eval::{Answer, Run, Sent, Verdict, backend_ordinals};
 use crate::packet::{addr, parse};
 
 pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
@@ -18,8 +18,7 @@ pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
             Verdict::Drop => *end == End::Drop,
             Verdict::Pass => *end == End::Pass,
             Verdict::Forward => *end == End::Forward,
-            Verdict::Reply => *end == End::ReplyEcho,
-            Verdict::NotYet(met) => *end == met,
+            Verdict::Reply(answer) => *end == answered_by(answer),
         },
         Outcome::ForwardPool(pool) => is_forward && sent.is_some_and(|(found, _)| found == *pool),
         Outcome::ForwardBackend(pool, index) => is_forward && sent == Some((*pool, *index as usize)),
@@ -31,6 +30,15 @@ pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
                     left.dst == addr(*ip) && port.is_none_or(is_port)
                 })
         }
+    }
+}
+
+/// The end that an answer is of.
+fn answered_by(answer: Answer) -> End {
+    match answer {
+        Answer::Echo => End::ReplyEcho,
+        Answer::Reject => End::Reject,
+        Answer::Rst => End::ReplyRst,
     }
 }
 
@@ -94,8 +102,7 @@ fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
         Verdict::Drop => "drop".to_owned(),
         Verdict::Pass => "pass".to_owned(),
         Verdict::Forward => "forward".to_owned(),
-        Verdict::Reply => "reply echo".to_owned(),
-        Verdict::NotYet(end) => end_word(end).to_owned(),
+        Verdict::Reply(answer) => end_word(answered_by(answer)).to_owned(),
     };
     if let Some((_, name, _)) = backend {
         text += &format!(" {name}");

@@ -1,6 +1,7 @@
 use policy_lang::source::Loader;
 
 use super::*;
+use crate::eval::Answer as Answered;
 
 struct Nothing;
 
@@ -54,7 +55,7 @@ fn a_round_trip_is_followed_through_one_state() {
 fn packets_that_meet_the_same_are_told_once() {
     let answers = ask(NAT, "packet icmp echo-request src 198.51.100.7 dst web * 25");
     let ends: Vec<_> = answers.iter().map(|one| (one.first, one.last, one.verdict)).collect();
-    assert_eq!(ends, [(1, 20, Verdict::Reply), (21, 25, Verdict::Drop)]);
+    assert_eq!(ends, [(1, 20, Verdict::Reply(Answered::Echo)), (21, 25, Verdict::Drop)]);
     assert!(told(&answers[1]).contains(&("limit pings", "the bucket of 198.51.100.7/32")));
 }
 

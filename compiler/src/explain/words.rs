@@ -53,10 +53,12 @@ pub(super) fn told(fields: &Fields) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What a guard saw in a field: `src 192.0.2.1`, `no dport`.
-pub(super) fn seen(policy: &Policy, fields: &Fields, flow: Option<&Flow>, field: Field) -> String {
+/// What a guard saw in a field of the headers: `src 192.0.2.1`, `no dport`.
+pub(super) fn seen(policy: &Policy, fields: &Fields, flow: Option<&Flow>, field: Field) -> Option<String> {
     let word = field.word();
-    match field {
+    Some(match field {
+        // The evaluator says what it saw in these.
+        Field::Iface | Field::Payload | Field::Sni | Field::Cert => return None,
         Field::Src => format!("{word} {}", ip(fields.src)),
         Field::Dst => format!("{word} {}", ip(fields.dst)),
         Field::Flow => flow.map_or("no live flow".to_owned(), |flow| known(policy, flow)),
@@ -64,7 +66,7 @@ pub(super) fn seen(policy: &Policy, fields: &Fields, flow: Option<&Flow>, field:
             Some(number) => format!("{word} {}", field.value_word(number)),
             None => format!("no {word}"),
         },
-    }
+    })
 }
 
 /// Which flow it is, before the packet changed it.

@@ -2,9 +2,11 @@
 //! packet means to a policy.
 
 use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_FIRST, FRAG_LATER, FRAG_NONE};
-use policy_lang::policy::{PacketSpec, ProtoSpec};
+use policy_lang::policy::{PacketSpec, Policy, ProtoSpec};
 
 use super::checksum::{ones_complement_sum, pseudo_header};
+use super::hello::hello;
+use super::trailer::with_trailer;
 use super::{ICMP, ICMP6, TCP, UDP, addr};
 
 /// Locally administered, as every MAC address here.
@@ -14,7 +16,20 @@ pub const SRC_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 /// Where a later fragment stands in its packet, in units of 8 bytes.
 const LATER_OFFSET: u16 = 185;
 
-/// A whole Ethernet frame. A later fragment carries its layer-4 bytes all the same, as payload: they must not be read
+/// The frame of a packet with all that it asks for, the trailer of `signed` included.
+pub fn build_in(policy: &Policy, spec: &PacketSpec) -> Vec<u8> {
+    let written = PacketSpec { payload: payload(spec), sni: None, ..spec.clone() };
+    match with_trailer(policy, &written, written.payload.clone()) {
+        Some(payload) => build(&PacketSpec { payload, signed: None, ..written }),
+        None => build(&written),
+    }
+}
+
+fn payload(spec: &PacketSpec) -> Vec<u8> {
+    spec.sni.as_ref().map_or_else(|| spec.payload.clone(), |name| hello(name))
+}
+
+/// A whole Ethernet frame, without the trailer of `signed`: only a policy knows its certificate. A later fragment carries its layer-4 bytes all the same, as payload: they must not be read
 /// as a header. Of a payload that no IP length can hold the end is cut off; addresses of two families make an IPv6
 /// packet with the IPv4 one mapped.
 pub fn build(spec: &PacketSpec) -> Vec<u8> {
@@ -87,12 +102,13 @@ fn ipv6(spec: &PacketSpec) -> Vec<u8> {
 
 /// Layer-4 header and payload, at most `room` bytes.
 fn segment(spec: &PacketSpec, v6: bool, room: usize) -> Vec<u8> {
+    let all = payload(spec);
     let (mut bytes, checksum_at) = match spec.proto {
         ProtoSpec::Tcp { sport, dport, flags, seq, ack } => {
             (tcp_header(sport, dport, flags, seq, ack), Some(16))
         }
         ProtoSpec::Udp { sport, dport } => {
-            let length = 8 + spec.payload.len().min(room - 8) as u16;
+            let length = 8 + all.len().min(room - 8) as u16;
             ([sport, dport, length, 0].iter().flat_map(|word| word.to_be_bytes()).collect(), Some(6))
         }
         ProtoSpec::Icmp { kind, code, id } | ProtoSpec::Icmp6 { kind, code, id } => {
@@ -101,8 +117,8 @@ fn segment(spec: &PacketSpec, v6: bool, room: usize) -> Vec<u8> {
         }
         ProtoSpec::Other(_) => (Vec::new(), None),
     };
-    let payload = spec.payload.len().min(room - bytes.len());
-    bytes.extend(spec.payload.iter().take(payload));
+    let length = all.len().min(room - bytes.len());
+    bytes.extend(all.iter().take(length));
     if let Some(at) = checksum_at {
         let sum = match spec.proto {
             ProtoSpec::Icmp { .. } => 0,

@@ -1,7 +1,7 @@
 //! Owns the Internet checksum (RFC 1071), computed afresh for building and verifying and mended incrementally
 //! (RFC 1624). Never decides which words of a packet change.
 
-use super::{Fields, ICMP, ICMP6, Layer4, TCP, UDP, parse};
+use super::{Fields, Header, ICMP, ICMP6, Layer4, TCP, UDP, parse};
 
 /// Sum of big-endian 16-bit words with end-around carry, an odd last byte padded with zero; starts from `sum`.
 /// Zero only if everything summed is zero.
@@ -30,6 +30,16 @@ pub(crate) fn pseudo_header(src: [u8; 16], dst: [u8; 16], v6: bool, proto: u8, l
     let sum = ones_complement_sum(sum, dst.get(start..).unwrap_or_default());
     let sum = ones_complement_sum(sum, &length.to_be_bytes());
     ones_complement_sum(sum, &[0, proto])
+}
+
+/// The checksum of a TCP, ICMP or ICMPv6 message behind a header, its own place holding 0.
+pub(crate) fn checksum(header: &Header, message: &[u8]) -> u16 {
+    let length = message.len() as u32;
+    let sum = match header.proto {
+        ICMP => 0,
+        proto => pseudo_header(header.src, header.dst, header.v6, proto, length),
+    };
+    !ones_complement_sum(sum, message)
 }
 
 /// Whether every checksum of the frame is right, computed afresh: IPv4 header, TCP, UDP (0 over IPv4 counts as

@@ -36,6 +36,20 @@ pub fn parse(frame: &[u8]) -> Result<Fields, Reason> {
     }
 }
 
+/// What stands behind the header of TCP or UDP: for UDP as much as its own length says, of a first fragment what is
+/// there. `None` for other protocols and later fragments.
+pub fn payload<'a>(frame: &'a [u8], fields: &Fields) -> Option<&'a [u8]> {
+    let segment = frame.get(fields.transport..fields.end)?;
+    match fields.layer4 {
+        Layer4::Tcp { .. } => segment.get(usize::from(byte(segment, 12)? >> 4) * 4..),
+        Layer4::Udp { .. } => {
+            let length = usize::from(word(segment, 4)?).min(segment.len());
+            segment.get(8..length)
+        }
+        _ => None,
+    }
+}
+
 fn byte(frame: &[u8], at: usize) -> Option<u8> {
     frame.get(at).copied()
 }

@@ -8,7 +8,7 @@ use policy_lang::source::Loader;
 use proptest::prelude::*;
 
 use super::{Finding, Witness, Written, run};
-use crate::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
+use crate::eval::{Answer, Evaluator, PathStep, Run, State, StepKind, Verdict};
 use crate::packet::{build, parse};
 use crate::random::{Dice, claim, compiled, every_packet, packet};
 
@@ -64,8 +64,9 @@ fn is_against(policy: &Policy, claim: &Claim, met: &Run) -> bool {
         Verdict::Drop => End::Drop,
         Verdict::Pass => End::Pass,
         Verdict::Forward => End::Forward,
-        Verdict::Reply => End::ReplyEcho,
-        Verdict::NotYet(end) => end,
+        Verdict::Reply(Answer::Echo) => End::ReplyEcho,
+        Verdict::Reply(Answer::Reject) => End::Reject,
+        Verdict::Reply(Answer::Rst) => End::ReplyRst,
     };
     !is_by_end && (ended == end) == claim.never
 }

@@ -307,6 +307,6 @@ struct Walk<'c> {
 
 impl Walk<'_> {
     fn step(&mut self, kind: StepKind, span: Span, text: String) {
-        self.steps.push(PathStep { kind, span: Some(span), text, fields: Vec::new() });
+        self.steps.push(PathStep::new(kind, Some(span), text));
     }
 }

@@ -66,6 +66,10 @@ reasons! {
     PortRace = 26, "source port race";
     /// The flow table refused the entry.
     FlowTable = 27, "flow table refused";
+    /// `reject` or `reply rst` of what never gets an answer: an ICMP error, an RST, a later fragment, a frame to many.
+    Unanswerable = 28, "not to be answered";
+    /// `reject` of a packet shorter than the answer, which would make us an amplifier.
+    AnswerLength = 29, "answer longer than the packet";
 
     // Not drops: what users ask about.
     /// Flow entries that a packet of the other direction had to restore.
@@ -74,6 +78,8 @@ reasons! {
     Proven = 41, "flows proven";
     /// Flows that were not moved because their tracker was at its `max`.
     ProvenFull = 42, "proven table full";
+    /// `ban` with a set at its `max`: nobody was banned.
+    BanFull = 43, "ban set full";
 
     // Faults of ours: must stay 0.
     /// An image that the program cannot follow.

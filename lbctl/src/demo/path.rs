@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     fn step(kind: StepKind, text: &str) -> PathStep {
-        PathStep { kind, span: None, text: text.into(), fields: Vec::new() }
+        PathStep::new(kind, None, text)
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use compiler::eval::{Evaluator, Ordinal, Run, State, StepKind, Verdict, backend_ordinals};
+use compiler::eval::{self, Evaluator, Ordinal, Run, State, StepKind, Verdict, backend_ordinals};
 use ebpf_runtime::instance::Instance;
 use ebpf_runtime::lab::{Host, Lab};
 use ebpf_runtime::status::{Reason, Status, TallyKind};
@@ -244,7 +244,7 @@ enum Backend<'a> {
 fn judge(verdict: Verdict, backend: Backend<'_>, answer: &Answer) -> Option<String> {
     match (verdict, backend, answer) {
         (Verdict::Drop, _, Answer::Nothing)
-        | (Verdict::Reply, _, Answer::Echo { .. })
+        | (Verdict::Reply(eval::Answer::Echo), _, Answer::Echo { .. })
         | (Verdict::Forward, Backend::Any, Answer::Server { .. }) => None,
         (Verdict::Forward, Backend::Of(Some(expected)), Answer::Server { name, .. }) => {
             (name != expected).then(|| format!("{name} answered instead of {expected}"))
@@ -265,6 +265,8 @@ fn status(lab: &Lab) -> Result<Status, Failure> {
 mod tests {
     use super::*;
 
+    const ECHO: Verdict = Verdict::Reply(eval::Answer::Echo);
+
     #[test]
     fn an_answer_is_right_only_as_the_evaluator_says() {
         let echo = Answer::Echo { micros: 1 };
@@ -272,15 +274,15 @@ mod tests {
         let refused = Answer::Other("connection refused".into());
         let right = |verdict, backend: Backend<'_>, answer| judge(verdict, backend, answer).is_none();
         assert!(right(Verdict::Drop, Backend::Of(None), &Answer::Nothing));
-        assert!(right(Verdict::Reply, Backend::Of(None), &echo));
+        assert!(right(ECHO, Backend::Of(None), &echo));
         assert!(right(Verdict::Forward, Backend::Of(Some("a1")), &server));
         assert!(right(Verdict::Forward, Backend::Any, &server));
         assert!(!right(Verdict::Forward, Backend::Of(Some("a2")), &server));
         assert!(!right(Verdict::Forward, Backend::Of(None), &server));
-        for verdict in [Verdict::Drop, Verdict::Reply, Verdict::Forward, Verdict::Pass] {
+        for verdict in [Verdict::Drop, ECHO, Verdict::Forward, Verdict::Pass] {
             assert!(!right(verdict, Backend::Any, &refused));
             assert_eq!(right(verdict, Backend::Any, &Answer::Nothing), verdict == Verdict::Drop);
-            assert_eq!(right(verdict, Backend::Any, &echo), verdict == Verdict::Reply);
+            assert_eq!(right(verdict, Backend::Any, &echo), verdict == ECHO);
         }
     }
 }

@@ -6,6 +6,7 @@ use lb_abi::maps::Addr;
 use policy_lang::policy::EveryMode;
 
 use super::flows::lookup;
+use super::log::key_range;
 use super::{LimitParams, LimitUnit, Way};
 use crate::eval::State;
 use crate::packet::{Fields, Layer4, TCP, flow_hash, flow_key};
@@ -48,11 +49,7 @@ fn amount(state: &State, params: &LimitParams, fields: &Fields) -> Option<u64> {
 
 /// The address that has a bucket of its own; all zero without a key.
 fn limit_key(params: &LimitParams, fields: &Fields) -> Addr {
-    let Some(key) = params.key else { return [0; 16] };
-    let addr = if key.source { fields.src } else { fields.dst };
-    let prefix = if fields.v6 { u32::from(key.v6) } else { 96 + u32::from(key.v4) };
-    let mask = u128::MAX.checked_shl(128 - prefix.min(128)).unwrap_or(0);
-    (u128::from_be_bytes(addr) & mask).to_be_bytes()
+    params.key.map_or([0; 16], |key| key_range(&key, fields).0)
 }
 
 /// The way of `every`, 0-based; `turn` is the key of its counter in `State::turns`.

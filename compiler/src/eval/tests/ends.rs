@@ -77,7 +77,7 @@ fn an_echo_is_answered_byte_for_byte() {
         let mut frame = build(&asked);
         frame.extend([0x55; 4]);
         let run = echo().frame(&frame);
-        assert_eq!((run.verdict, run.reason), (Verdict::Reply, None));
+        assert_eq!((run.verdict, run.reason), (Verdict::Reply(Answer::Echo), None));
 
         let mut expected = build(&PacketSpec {
             ttl: 64,
@@ -111,13 +111,17 @@ fn only_a_whole_echo_request_is_answered() {
 fn all_answers_share_one_bucket() {
     let mut world = echo();
     let pings = [icmp(8, "192.0.2.9", "192.0.2.1"), icmp(128, "2001:db8::9", "2001:db8::1")];
-    let answered = (0..1_100).filter(|number| world.verdict(&pings[number % 2]) == Verdict::Reply).count();
+    let answered =
+        (0..1_100).filter(|number| world.verdict(&pings[number % 2]) == Verdict::Reply(Answer::Echo)).count();
     assert_eq!(answered, 1_000);
     assert_eq!(world.reason(&pings[0]), Some(Reason::AnswerLimit));
     world.wait(Duration::from_micros(99));
     assert_eq!(world.verdict(&pings[0]), Verdict::Drop);
     world.wait(Duration::from_micros(1));
-    assert_eq!((world.verdict(&pings[0]), world.verdict(&pings[0])), (Verdict::Reply, Verdict::Drop));
+    assert_eq!(
+        (world.verdict(&pings[0]), world.verdict(&pings[0])),
+        (Verdict::Reply(Answer::Echo), Verdict::Drop)
+    );
 }
 
 #[test]
