@@ -6,6 +6,7 @@ pub mod coverage;
 pub mod eval;
 pub mod expect;
 pub mod explain;
+pub mod figure;
 pub mod graph;
 pub mod image;
 mod lower;

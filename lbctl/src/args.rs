@@ -8,7 +8,8 @@ use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
 use crate::commands::{
-    agent, apply, bench, check, compile, demo, detach, doctor, explain, explain_code, fmt, status, test,
+    agent, apply, bench, check, compile, demo, detach, doctor, explain, explain_code, fmt, graph, status,
+    test,
 };
 use crate::console::Failure;
 
@@ -27,6 +28,7 @@ Examples:
   lbctl check policy.lbp                        find mistakes
   lbctl test policy.lbp                         run its expect blocks
   lbctl explain policy.lbp 'packet …'           see what would happen to a packet
+  lbctl graph policy.lbp -o policy.svg          draw it
   sudo lbctl apply policy.lbp --device eth0     put it to work
   sudo lbctl status                             see what it does
 
@@ -38,6 +40,7 @@ pub enum Verb {
     ExplainCode(explain_code::Args),
     Test(test::Args),
     Explain(explain::Args),
+    Graph(graph::Args),
     Fmt(fmt::Args),
     Compile(compile::Args),
     Apply(apply::Args),

@@ -11,6 +11,7 @@ mod demo;
 mod doctor;
 mod files;
 mod findings;
+mod graph;
 mod policy_file;
 mod privileges;
 mod source_ports;

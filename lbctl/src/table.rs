@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use unicode_width::UnicodeWidthStr;
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Rows of cells in columns two blanks apart; those of `right` (by index) are flush right. Each line starts with
 /// `indent` and has no blanks at its end.
@@ -67,6 +67,32 @@ pub fn short(label: &str, longest: usize) -> String {
     }
 }
 
+/// A long text cut in its middle to `longest` columns with an ellipsis: where it starts and where it ends both matter.
+pub fn without_middle(text: &str, longest: usize) -> String {
+    if text.width() <= longest {
+        return text.to_owned();
+    }
+    let room = longest.saturating_sub(1);
+    let (mut head, mut tail) = (String::new(), Vec::new());
+    for letter in text.chars() {
+        if head.width() + letter.width().unwrap_or(0) > room - room / 3 {
+            break;
+        }
+        head.push(letter);
+    }
+    let mut left = room.saturating_sub(head.width());
+    for letter in text.chars().rev() {
+        let width = letter.width().unwrap_or(0);
+        if width > left {
+            break;
+        }
+        left -= width;
+        tail.push(letter);
+    }
+    let tail: String = tail.into_iter().rev().collect();
+    format!("{}…{}", head.trim_end(), tail.trim_start())
+}
+
 /// Lines of whole words, at most `width` characters each where words allow it.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
@@ -104,6 +130,13 @@ mod tests {
         let rows =
             [vec!["a".into(), "1".into(), "x".into()], vec!["日本".into(), "1,000".into(), String::new()]];
         assert_eq!(columns(&rows, &[1], "  "), "  a         1  x\n  日本  1,000\n");
+    }
+
+    #[test]
+    fn a_long_text_keeps_both_ends() {
+        assert_eq!(without_middle("src in office", 13), "src in office");
+        assert_eq!(without_middle("src in office and tcp.dport == 22", 16), "src in off…== 22");
+        assert_eq!(without_middle("日本日本日本", 5), "日…本");
     }
 
     #[test]

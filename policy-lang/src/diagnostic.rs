@@ -17,6 +17,9 @@ pub const NAMES: &[(&str, &str)] = &[(IMPLICIT_EXIT, "implicit-exit")];
 /// An exit that is not written and takes the policy's default.
 pub const IMPLICIT_EXIT: &str = "W0901";
 
+/// What no packet matches, and arms that are never taken. The policy means something all the same.
+pub const NEVER: &[&str] = &["E0414", "E0415"];
+
 /// One finding. `code` is stable, such as `E0301` or `W0107`; "not yet" refusals are `N….`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Diagnostic {

@@ -23,6 +23,9 @@ mod value;
 pub struct Checked {
     /// None if there is any error.
     pub policy: Option<policy::Policy>,
+    /// The tree of a policy whose only errors are parts that no packet reaches (`diagnostic::NEVER`): it can be drawn,
+    /// and must not be run.
+    pub partly_reached: Option<policy::Policy>,
     /// Every text that took part; spans point into them.
     pub sources: source::Sources,
     /// In the order of the text.
@@ -62,7 +65,11 @@ pub fn check_asked(
         asked.written.extend(parse::steps(file, text, &mut asked.report));
     }
     let policy = typing::policy(&mut loaded, loader, &mut report, &mut asked);
-    let policy = policy.filter(|_| !report.has_errors());
-    let checked = Checked { policy, sources: loaded.sources, diagnostics: report.into_sorted() };
+    let (policy, partly_reached) = match report.has_errors() {
+        false => (policy, None),
+        true => (None, policy.filter(|_| report.errors_are(diagnostic::NEVER))),
+    };
+    let checked =
+        Checked { policy, partly_reached, sources: loaded.sources, diagnostics: report.into_sorted() };
     (checked, Asked { steps: asked.steps, diagnostics: asked.report.into_sorted() })
 }

@@ -46,6 +46,12 @@ impl Report {
         self.found.iter().any(|finding| finding.severity == Severity::Error)
     }
 
+    /// Every error has one of these codes.
+    pub fn errors_are(&self, codes: &[&str]) -> bool {
+        let mut errors = self.found.iter().filter(|finding| finding.severity == Severity::Error);
+        errors.all(|finding| codes.contains(&finding.code))
+    }
+
     /// In the order of the text; findings of one place stay in the order they were made.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
         self.found.sort_by_key(|finding| (finding.primary.0.file, finding.primary.0.start));

@@ -11,6 +11,7 @@ pub mod doctor;
 pub mod explain;
 pub mod explain_code;
 pub mod fmt;
+pub mod graph;
 pub mod status;
 pub mod test;
 
@@ -23,6 +24,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
         Verb::Test(args) => test::run(args, console),
         Verb::Explain(args) => explain::run(args, console),
         Verb::ExplainCode(args) => explain_code::run(args, console),
+        Verb::Graph(args) => graph::run(args, console),
         Verb::Fmt(args) => fmt::run(args, console),
         Verb::Compile(args) => compile::run(args, console),
         Verb::Apply(args) => apply::run(args, console),

@@ -1,0 +1,198 @@
+//! What a figure makes of policies: filters, exits, what is not reached, and bounds.
+
+use policy_lang::diagnostic::NEVER;
+use policy_lang::source::Loader;
+
+use super::*;
+
+struct NoFiles;
+
+impl Loader for NoFiles {
+    fn load(&self, _: &std::path::Path) -> Result<String, String> {
+        Err("no files here".to_owned())
+    }
+}
+
+const ITEMS: &str = "\
+lbp 1
+set a : net = { 10.0.0.0/8 }
+limit calm { per src v4 /32 v6 /64; rate 90 pkt/min; burst 1_000; max 65_536 }
+limit wide { rate 2 Mbit/s; burst 64KiB }
+track flows { idle tcp 5m, udp 1500ms; max 2_000_000 }
+pool app { pick maglev 65_537 by flow; via nat; source 10.0.0.1; ports 1000-1999
+  backend a1 10.0.0.11:8080 weight 3
+  backend a2 10.0.0.12 drain }
+side inside when src in app
+side outside otherwise
+";
+
+fn drawn(chains: &str) -> Figure {
+    let checked = policy_lang::check("p.lbp", format!("{ITEMS}{chains}\n"), &NoFiles);
+    let never: Vec<Span> =
+        checked.diagnostics.iter().filter(|one| NEVER.contains(&one.code)).map(|one| one.primary.0).collect();
+    let policy = checked.policy.or(checked.partly_reached);
+    figure(&policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics)), &never)
+}
+
+/// A chain for what does not come from the pool; it is tree 0.
+fn behind_nat(chain: &str) -> Figure {
+    drawn(&format!(
+        "policy p {{ default drop; fragments pass }} =
+  match {{ from inside -> translate back -> forward; else -> main }}
+tree main = {chain}"
+    ))
+}
+
+fn ways(chain: &Chain) -> &[Way] {
+    match &chain.tail {
+        Tail::Select(select) => &select.ways,
+        other => panic!("no match: {other:?}"),
+    }
+}
+
+fn titles(chain: &Chain) -> Vec<&str> {
+    chain.steps.iter().map(|step| step.title.as_str()).collect()
+}
+
+#[test]
+fn one_arm_over_drop_is_a_filter_and_more_are_not() {
+    let figure = drawn(
+        "policy p { default drop } = match { src in a -> limit wide (exceed -> drop) -> pass; else -> count x -> drop }",
+    );
+    assert_eq!(titles(&figure.root), ["src in a", "limit wide"]);
+    assert_eq!(figure.root.steps[0].kind, Kind::Filter);
+    let exit = &figure.root.steps[0].exits[0];
+    assert_eq!(
+        (exit.names.as_slice(), titles(&exit.chain), &exit.chain.tail),
+        (&["else"][..], vec!["count x"], &Tail::End(End::Drop))
+    );
+    assert_eq!(figure.root.tail, Tail::End(End::Pass));
+
+    for not_one in [
+        "match { src in a -> pass; else -> reply echo }",
+        "match { src in a -> pass; ttl == 1 -> drop; else -> drop }",
+        "match { src in a -> pass; else -> limit wide (exceed -> drop) -> drop }",
+    ] {
+        let figure = drawn(&format!("policy p {{ default drop }} = {not_one}"));
+        assert!(figure.root.steps.is_empty() && ways(&figure.root).len() > 1, "{not_one}");
+    }
+}
+
+#[test]
+fn exits_that_lead_to_the_same_are_one_but_written_or_not_stays_apart() {
+    let figure =
+        behind_nat("track flows (full -> drop, invalid -> drop) -> translate app (empty -> drop) -> forward");
+    let exits = |step: usize| -> Vec<(Vec<&str>, bool)> {
+        figure.trees[0].chain.steps[step]
+            .exits
+            .iter()
+            .map(|exit| (exit.names.clone(), exit.written))
+            .collect()
+    };
+    assert_eq!(exits(0), [(vec!["full", "invalid"], true)]);
+    assert_eq!(exits(1), [(vec!["empty"], true), (vec!["ports"], false)]);
+}
+
+#[test]
+fn settings_are_said_in_the_words_of_the_language() {
+    let figure = behind_nat(
+        "limit calm (exceed -> drop) -> limit wide (exceed -> drop)
+           -> track flows -> translate app -> forward",
+    );
+    assert_eq!(figure.settings[0], "default drop");
+    assert_eq!(figure.settings[4], "fragments pass");
+    let settings: Vec<String> =
+        figure.trees[0].chain.steps.iter().map(|step| step.settings.join("; ")).collect();
+    assert_eq!(
+        settings,
+        [
+            "90 pkt/min, burst 1000; per src v4 /32 v6 /64; max 65_536",
+            "2 Mbit/s, burst 64KiB",
+            "idle tcp 5m, udp 1500ms; half_open 5s; max 2_000_000",
+            "maglev 65_537 by flow; via nat",
+        ]
+    );
+    let pool = &figure.pools[0];
+    assert_eq!(
+        pool.settings.join("; "),
+        "pick maglev 65_537 by flow; via nat; source 10.0.0.1; ports 1000-1999"
+    );
+    assert_eq!(pool.rows, [["a1", "10.0.0.11:8080", "weight 3"], ["a2", "10.0.0.12", "drain"]]);
+}
+
+#[test]
+fn what_no_packet_reaches_is_known_with_all_behind_it() {
+    let figure = drawn(
+        "policy p { default drop } =
+  match {
+    src in a -> pass
+    src in { 10.1.0.0/16 } -> lost
+    tcp.dport == 1 and udp.dport == 1 -> both
+    tcp.dport == 1 or (tcp.dport == 2 and udp.dport == 2) -> pass
+    else -> both
+  }
+tree lost = count lost -> lost_too
+tree lost_too = limit wide (exceed -> drop) -> both
+tree both = match { ttl == 1 -> drop; else -> pass }",
+    );
+    let reached: Vec<bool> = ways(&figure.root).iter().map(|way| way.chain.reached).collect();
+    assert_eq!(reached, [true, false, false, true, true]);
+    let trees: Vec<(&str, bool)> =
+        figure.trees.iter().map(|tree| (tree.name.as_str(), tree.reached)).collect();
+    assert_eq!(trees, [("lost", false), ("lost_too", false), ("both", true)]);
+    assert!(!figure.trees[1].chain.steps[0].exits[0].chain.reached);
+}
+
+fn arms(count: usize, end: impl Fn(usize) -> String) -> String {
+    let arms =
+        (0..count).map(|arm| format!("    dst == 192.0.{}.{} -> {}\n", arm / 256, arm % 256, end(arm)));
+    format!("policy p {{ default drop }} =\n  match {{\n{}    else -> drop\n  }}", arms.collect::<String>())
+}
+
+fn labels(chain: &Chain) -> Vec<Label> {
+    ways(chain).iter().map(|way| way.label.clone()).collect()
+}
+
+#[test]
+fn a_long_run_to_the_same_stands_as_one_and_a_short_one_as_it_is() {
+    let short = drawn(&arms(6, |_| "pass".to_owned()));
+    assert_eq!(ways(&short.root).len(), 7);
+
+    let long = drawn(&arms(3_000, |_| "count x -> drop".to_owned()));
+    let labels = labels(&long.root);
+    assert_eq!(labels[3..], [Label::More(2_997), Label::Else]);
+    assert_eq!(titles(&ways(&long.root)[3].chain), ["count x"]);
+}
+
+#[test]
+fn arms_beyond_the_bound_are_counted_whatever_they_lead_to() {
+    // Runs of ten, four rows each.
+    let figure = drawn(&arms(1_000, |arm| format!("count x{} -> pass", arm / 10)));
+    let labels = labels(&figure.root);
+    assert_eq!(labels.len(), MOST_WAYS + 1);
+    let stand_for = |label: &Label| if let Label::More(count) = label { *count } else { 1 };
+    assert_eq!(labels.iter().map(stand_for).sum::<usize>(), 1_001);
+    assert_eq!(ways(&figure.root)[MOST_WAYS - 1].chain.tail, Tail::More);
+}
+
+fn parts(chain: &Chain) -> usize {
+    let exits = chain.steps.iter().flat_map(|step| &step.exits).map(|exit| parts(&exit.chain)).sum::<usize>();
+    let ways = match &chain.tail {
+        Tail::Select(select) => select.ways.iter().map(|way| 1 + parts(&way.chain)).sum(),
+        _ => 1,
+    };
+    chain.steps.len() + exits + ways
+}
+
+#[test]
+fn a_drawing_has_an_end_however_many_trees_there_are() {
+    let trees = (0..2_000).map(|tree| format!("tree t{tree} = count a{tree} -> count b{tree} -> pass\n"));
+    let policy = arms(2_000, |arm| format!("t{arm}"));
+    let figure = drawn(&format!("{policy}\n{}", trees.collect::<String>()));
+    let all = parts(&figure.root) + figure.trees.iter().map(|tree| parts(&tree.chain)).sum::<usize>();
+    // What is cut is one part more for each tree.
+    assert!((MOST_PARTS..=MOST_PARTS + 2_000).contains(&all), "{all}");
+    assert!(
+        figure.trees.last().is_some_and(|tree| tree.chain.tail == Tail::More && tree.chain.steps.is_empty())
+    );
+}

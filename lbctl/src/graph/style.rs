@@ -1,0 +1,110 @@
+//! Owns the colours of a drawing and what they stand for. Never where something is drawn.
+
+use compiler::figure::Kind;
+use policy_lang::policy::End;
+
+/// What a box in a drawing is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Look {
+    Start,
+    Selector,
+    Step(Kind),
+    Verdict(Verdict),
+    /// The name of a tree that is drawn elsewhere.
+    Call,
+    /// What is not drawn.
+    More,
+}
+
+/// An end, as far as it has a colour of its own.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Verdict {
+    Drop,
+    Reject,
+    Pass,
+    Forward,
+    Reply,
+}
+
+/// Of a box: inside, border and letters, as `#rrggbb`.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint {
+    pub fill: &'static str,
+    pub line: &'static str,
+    pub text: &'static str,
+}
+
+/// Every look, in the order of a legend.
+pub const LOOKS: [Look; 14] = [
+    Look::Start,
+    Look::Selector,
+    Look::Step(Kind::Filter),
+    Look::Step(Kind::Scanner),
+    Look::Step(Kind::Limiter),
+    Look::Step(Kind::Counter),
+    Look::Step(Kind::Modifier),
+    Look::Verdict(Verdict::Forward),
+    Look::Verdict(Verdict::Pass),
+    Look::Verdict(Verdict::Reply),
+    Look::Verdict(Verdict::Reject),
+    Look::Verdict(Verdict::Drop),
+    Look::Call,
+    Look::More,
+];
+
+/// Of what no packet reaches.
+pub const FADED: Paint = Paint { fill: "#f4f5f7", line: "#8b95a3", text: "#5f6b7a" };
+
+pub fn verdict(end: End) -> Verdict {
+    match end {
+        End::Drop => Verdict::Drop,
+        End::Reject => Verdict::Reject,
+        End::Pass => Verdict::Pass,
+        End::Forward => Verdict::Forward,
+        End::ReplyEcho | End::ReplyRst => Verdict::Reply,
+    }
+}
+
+impl Look {
+    /// Letters stand out from their box by 4.5 to 1 at least (WCAG 2.2, 1.4.3).
+    pub fn paint(self) -> Paint {
+        let light = |fill, line| Paint { fill, line, text: "#0f172a" };
+        let dark = |fill| Paint { fill, line: fill, text: "#ffffff" };
+        match self {
+            Look::Start => dark("#334155"),
+            Look::Selector => light("#dbeafe", "#1d4ed8"),
+            Look::Step(Kind::Filter) => light("#ede9fe", "#6d28d9"),
+            Look::Step(Kind::Scanner) => light("#ccfbf1", "#0f766e"),
+            Look::Step(Kind::Limiter) => light("#fef3c7", "#b45309"),
+            Look::Step(Kind::Counter) => light("#e8ecf1", "#64748b"),
+            Look::Step(Kind::Modifier) => light("#fae8ff", "#a21caf"),
+            Look::Verdict(Verdict::Forward) => dark("#15803d"),
+            Look::Verdict(Verdict::Pass) => dark("#0e7490"),
+            Look::Verdict(Verdict::Reply) => dark("#4338ca"),
+            Look::Verdict(Verdict::Reject) => dark("#c2410c"),
+            Look::Verdict(Verdict::Drop) => dark("#b91c1c"),
+            Look::Call => light("#ffffff", "#334155"),
+            Look::More => light("#ffffff", "#8b95a3"),
+        }
+    }
+
+    /// A word for files and programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Look::Start => "start",
+            Look::Selector => "selector",
+            Look::Step(Kind::Filter) => "filter",
+            Look::Step(Kind::Scanner) => "scanner",
+            Look::Step(Kind::Limiter) => "limiter",
+            Look::Step(Kind::Counter) => "counter",
+            Look::Step(Kind::Modifier) => "translator",
+            Look::Verdict(Verdict::Forward) => "forward",
+            Look::Verdict(Verdict::Pass) => "pass",
+            Look::Verdict(Verdict::Reply) => "reply",
+            Look::Verdict(Verdict::Reject) => "reject",
+            Look::Verdict(Verdict::Drop) => "drop",
+            Look::Call => "tree",
+            Look::More => "more",
+        }
+    }
+}
