@@ -8,8 +8,8 @@ use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
 use crate::commands::{
-    agent, apply, bench, check, compile, demo, detach, doctor, explain, explain_code, fmt, graph, status,
-    test,
+    agent, apply, bench, check, compile, demo, detach, doctor, explain, explain_code, fmt, graph, import,
+    status, test,
 };
 use crate::console::Failure;
 
@@ -42,6 +42,7 @@ pub enum Verb {
     Explain(explain::Args),
     Graph(graph::Args),
     Fmt(fmt::Args),
+    Import(import::Args),
     Compile(compile::Args),
     Apply(apply::Args),
     Status(status::Args),

@@ -125,6 +125,15 @@ pub const PAGES: &[Page] = &[
     page!("E0421", "rules/e0421-timeout-beyond-interval"),
     page!("E0422", "rules/e0422-not-rewritten"),
     page!("E0423", "rules/e0423-dynamic-taken-away"),
+    page!("E0601", "inventory/e0601-not-toml"),
+    page!("E0602", "inventory/e0602-unknown-key"),
+    page!("E0603", "inventory/e0603-missing-key"),
+    page!("E0604", "inventory/e0604-wrong-type"),
+    page!("E0605", "inventory/e0605-out-of-range"),
+    page!("E0606", "inventory/e0606-twice"),
+    page!("E0607", "inventory/e0607-address"),
+    page!("E0608", "inventory/e0608-unknown-word"),
+    page!("E0609", "inventory/e0609-public-key"),
     page!("E0701"),
     page!("E0702"),
     page!("E0901"),
@@ -141,7 +150,6 @@ pub const PAGES: &[Page] = &[
     page!("N0503", "not-yet/n0501-to-n0522"),
     page!("N0504", "not-yet/n0501-to-n0522"),
     page!("N0505", "not-yet/n0501-to-n0522"),
-    page!("N0506", "not-yet/n0501-to-n0522"),
     page!("N0507", "not-yet/n0501-to-n0522"),
     page!("N0508", "not-yet/n0501-to-n0522"),
     page!("N0509", "not-yet/n0501-to-n0522"),
@@ -169,6 +177,9 @@ pub const PAGES: &[Page] = &[
     page!("W0408", "warnings/w0408-source-without-backend"),
     page!("W0409", "warnings/w0409-no-packet"),
     page!("W0410", "warnings/w0410-nothing-is-kept"),
+    page!("W0601", "inventory/w0601-no-certificate-needed"),
+    page!("W0602", "inventory/w0602-switched-off"),
+    page!("W0603", "inventory/w0603-weights"),
     page!("W0901", "warnings/w0901-implicit-exit"),
 ];
 
@@ -187,8 +198,17 @@ impl Page {
 
     /// A policy without findings that does what the example was meant to do.
     pub fn mended(&self) -> &'static str {
-        let behind = self.text.split_once("```lbp\n").map_or("", |(_, rest)| rest);
-        behind.split("```").next().unwrap_or(behind)
+        self.block("lbp").unwrap_or("")
+    }
+
+    /// What that policy includes as `inventory.toml`.
+    pub fn mended_inventory(&self) -> Option<&'static str> {
+        self.block("toml")
+    }
+
+    fn block(&self, language: &str) -> Option<&'static str> {
+        let (_, behind) = self.text.split_once(&format!("```{language}\n"))?;
+        behind.split("```").next()
     }
 }
 
@@ -201,6 +221,14 @@ pub fn page(code: &str) -> Option<&'static Page> {
 /// The code that was most likely meant.
 pub fn near(code: &str) -> Option<&'static str> {
     nearest(&code.to_uppercase(), PAGES.iter().map(|page| page.code))
+}
+
+/// The files that the mended policy of a page names.
+impl Loader for Page {
+    fn load(&self, name: &Path) -> Result<String, String> {
+        let inventory = self.mended_inventory().filter(|_| name == Path::new("inventory.toml"));
+        inventory.map_or_else(|| Files.load(name), |text| Ok(text.to_owned()))
+    }
 }
 
 /// The files that examples and mended policies name.
@@ -220,6 +248,21 @@ const FILES: &[(&str, &str)] = &[
     ("files/ring-a.lbp", include_str!("../../tests/cases/bad/names/files/ring-a.lbp")),
     ("files/ring-b.lbp", include_str!("../../tests/cases/bad/names/files/ring-b.lbp")),
     ("files/two.pem", include_str!("../../tests/cases/bad/types/files/two.pem")),
+    ("files/address.toml", include_str!("../../tests/cases/bad/inventory/files/address.toml")),
+    ("files/missing-key.toml", include_str!("../../tests/cases/bad/inventory/files/missing-key.toml")),
+    (
+        "files/no-certificate-needed.toml",
+        include_str!("../../tests/cases/bad/inventory/files/no-certificate-needed.toml"),
+    ),
+    ("files/not-toml.toml", include_str!("../../tests/cases/bad/inventory/files/not-toml.toml")),
+    ("files/out-of-range.toml", include_str!("../../tests/cases/bad/inventory/files/out-of-range.toml")),
+    ("files/public-key.toml", include_str!("../../tests/cases/bad/inventory/files/public-key.toml")),
+    ("files/switched-off.toml", include_str!("../../tests/cases/bad/inventory/files/switched-off.toml")),
+    ("files/twice.toml", include_str!("../../tests/cases/bad/inventory/files/twice.toml")),
+    ("files/unknown-key.toml", include_str!("../../tests/cases/bad/inventory/files/unknown-key.toml")),
+    ("files/unknown-word.toml", include_str!("../../tests/cases/bad/inventory/files/unknown-word.toml")),
+    ("files/weights.toml", include_str!("../../tests/cases/bad/inventory/files/weights.toml")),
+    ("files/wrong-type.toml", include_str!("../../tests/cases/bad/inventory/files/wrong-type.toml")),
 ];
 
 impl Loader for Files {

@@ -6,6 +6,7 @@ mod ast;
 pub mod codes;
 pub mod diagnostic;
 pub mod format;
+pub mod inventory;
 mod list;
 mod load;
 mod names;
@@ -61,7 +62,7 @@ pub fn check_asked(
     let mut loaded = load::load(root_name, text, loader, &mut report);
     let mut asked = typing::Asked::default();
     for (number, text) in (1..).zip(texts) {
-        let file = loaded.add(format!("packet {number}"), text.clone());
+        let file = loaded.add(format!("packet {number}"), Default::default(), text.clone());
         asked.written.extend(parse::steps(file, text, &mut asked.report));
     }
     let policy = typing::policy(&mut loaded, loader, &mut report, &mut asked);

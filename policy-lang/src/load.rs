@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::ast::{Item, Word};
 use crate::report::Report;
 use crate::source::{FileId, Loader, Source, Sources, Span};
-use crate::{parse, text};
+use crate::{inventory, parse, text};
 
 /// Files may include each other this deep.
 const DEPTH: usize = 32;
@@ -24,11 +24,11 @@ pub(crate) struct Loaded {
 }
 
 impl Loaded {
-    /// Adds a text that stands beside the policy.
-    pub fn add(&mut self, name: String, text: String) -> FileId {
+    /// Makes a text one of the sources; `directory` is relative to the root policy's.
+    pub fn add(&mut self, name: String, directory: PathBuf, text: String) -> FileId {
         let id = FileId(u32::try_from(self.sources.files.len()).unwrap_or(u32::MAX));
         self.sources.files.push(Source { name, text });
-        self.directories.push(PathBuf::new());
+        self.directories.push(directory);
         id
     }
 }
@@ -54,17 +54,8 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn file(&mut self, name: String, directory: PathBuf, text: String, prefix: &Path) {
-        let id = FileId(u32::try_from(self.loaded.sources.files.len()).unwrap_or(u32::MAX));
+        let Some(id) = self.admit(name, &directory, &text) else { return };
         let root = id == FileId(0);
-        self.loaded.directories.push(directory.clone());
-        if text.len() > LONGEST {
-            self.report
-                .error("E0116", Span { file: id, start: 0, end: 0 }, "the file is too large for a policy")
-                .because(format!("at most {} MiB are read", LONGEST >> 20))
-                .help("keep long lists of prefixes in a file of their own: `set NAME : net from \"FILE\" max N`");
-            self.loaded.sources.files.push(Source { name, text });
-            return;
-        }
         let mut items = Vec::new();
         for piece in text::split(id, &text, self.report) {
             let item = if piece.sound { parse::item(id, &text, piece, self.report) } else { None };
@@ -73,7 +64,6 @@ impl Walk<'_> {
                 None => self.loaded.lost.extend(piece.name(&text).map(str::to_owned)),
             }
         }
-        self.loaded.sources.files.push(Source { name, text });
         for item in items {
             match item {
                 Item::Include { path } => self.include(&path, &directory, prefix),
@@ -88,6 +78,27 @@ impl Walk<'_> {
         }
     }
 
+    /// Makes the text one of the sources; None if it is too large to be read, which is told.
+    fn admit(&mut self, name: String, directory: &Path, text: &str) -> Option<FileId> {
+        let id = self.loaded.add(name, directory.to_path_buf(), text.to_owned());
+        if text.len() <= LONGEST {
+            return Some(id);
+        }
+        self.report
+            .error("E0116", Span { file: id, start: 0, end: 0 }, "the file is too large for a policy")
+            .because(format!("at most {} MiB are read", LONGEST >> 20))
+            .help("keep long lists of prefixes in a file of their own: `set NAME : net from \"FILE\" max N`");
+        None
+    }
+
+    fn inventory(&mut self, name: String, directory: &Path, text: &str) {
+        let Some(id) = self.admit(name, directory, text) else { return };
+        match inventory::included(id, text, self.report) {
+            Some(items) => self.loaded.items.extend(items),
+            None => self.loaded.lost.extend(inventory::NAMES.map(str::to_owned)),
+        }
+    }
+
     fn include(&mut self, path: &Word, directory: &Path, prefix: &Path) {
         let place = path.span;
         let Some(full) = below(directory, &path.text) else {
@@ -97,13 +108,6 @@ impl Walk<'_> {
                 .help("name a file below it, relative to the file that includes it");
             return;
         };
-        if path.text.ends_with(".toml") {
-            self.report
-                .error("N0506", place, "`include` of a TOML inventory is not yet possible")
-                .because("this edition of lbctl reads pools and certificates from `.lbp` files only")
-                .help("write the pools as `pool NAME { … }` for now");
-            return;
-        }
         if let Some(at) = self.open.iter().position(|(open, _)| *open == full) {
             let names: Vec<String> =
                 self.open.iter().skip(at).map(|(path, _)| path.display().to_string()).collect();
@@ -131,9 +135,14 @@ impl Walk<'_> {
         match self.loader.load(&full) {
             Ok(text) => {
                 let inner = full.parent().map(Path::to_path_buf).unwrap_or_default();
-                self.open.push((full.clone(), place));
-                self.file(prefix.join(&full).display().to_string(), inner, text, prefix);
-                self.open.pop();
+                let name = prefix.join(&full).display().to_string();
+                if path.text.ends_with(".toml") {
+                    self.inventory(name, &inner, &text);
+                } else {
+                    self.open.push((full.clone(), place));
+                    self.file(name, inner, text, prefix);
+                    self.open.pop();
+                }
             }
             Err(why) => {
                 self.report

@@ -1,7 +1,7 @@
 //! What `lbctl explain-code` says, and that what the pages show as mended compiles.
 
 use lb_tests::cli::Desk;
-use policy_lang::codes::{Files, PAGES};
+use policy_lang::codes::PAGES;
 
 #[test]
 fn a_page_shows_what_is_wrong_and_how_it_is_mended() {
@@ -86,7 +86,7 @@ fn check_says_where_to_read_on() {
 #[test]
 fn what_is_mended_compiles() {
     for page in PAGES {
-        let checked = policy_lang::check("mended.lbp", page.mended().to_owned(), &Files);
+        let checked = policy_lang::check("mended.lbp", page.mended().to_owned(), page);
         let policy = checked.policy.unwrap_or_else(|| panic!("{}: it checks", page.code));
         let compiled = compiler::compile(&policy, &checked.sources).map(|image| image.words.len());
         assert!(compiled.is_ok(), "{}: {compiled:?}", page.code);

@@ -61,6 +61,9 @@ fn show(page: &Page, console: &mut Console) -> Result<(), Failure> {
         writeln!(console, "{}\n", told.trim_end())?;
     }
     write!(console, "Mended:\n\n{}", indented(page.mended()))?;
+    if let Some(inventory) = page.mended_inventory() {
+        write!(console, "\ninventory.toml:\n\n{}", indented(inventory))?;
+    }
     Ok(())
 }
 

@@ -12,6 +12,7 @@ pub mod explain;
 pub mod explain_code;
 pub mod fmt;
 pub mod graph;
+pub mod import;
 pub mod status;
 pub mod test;
 
@@ -26,6 +27,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
         Verb::ExplainCode(args) => explain_code::run(args, console),
         Verb::Graph(args) => graph::run(args, console),
         Verb::Fmt(args) => fmt::run(args, console),
+        Verb::Import(args) => import::run(args, console),
         Verb::Compile(args) => compile::run(args, console),
         Verb::Apply(args) => apply::run(args, console),
         Verb::Status(args) => status::run(args, console),

@@ -47,7 +47,7 @@ fn every_example_earns_its_code() {
 fn every_mended_example_is_green_and_formatted() {
     for page in PAGES {
         let text = page.mended();
-        let checked = policy_lang::check("mended.lbp", text.to_owned(), &Files);
+        let checked = policy_lang::check("mended.lbp", text.to_owned(), page);
         let shown = crate::common::render(&checked, |finding| finding.severity != Severity::Allowed);
         assert!(checked.policy.is_some() && shown.is_empty(), "{}: {shown}", page.code);
         assert_eq!(

@@ -1,0 +1,150 @@
+//! Owns the schema of a flow balancer's YAML: where it listens, and the names that it maps to hosts. Never the policy
+//! that it becomes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::fields::{Fields, Placed};
+use super::node::Node;
+use crate::report::Report;
+use crate::source::Span;
+
+/// A year: the longest duration of the language.
+const LONGEST_SECONDS: u64 = 366 * 86_400;
+/// RFC 1035 section 2.3.4, without the root's dot.
+const LONGEST_NAME: usize = 253;
+const LONGEST_LABEL: usize = 63;
+/// `IFNAMSIZ` of the kernel, less the final zero.
+const LONGEST_DEVICE: usize = 15;
+
+const KNOWN: &[&str] = &["port", "addr", "interface", "conn_ttl_sec", "debug", "sniMappings"];
+
+pub(crate) struct Flows {
+    pub port: Placed<u64>,
+    pub address: Placed<IpAddr>,
+    pub device: Placed<String>,
+    /// Seconds without a packet that end a flow.
+    pub idle: Option<Placed<u64>>,
+    /// At least one; no name twice.
+    pub mappings: Vec<Mapping>,
+}
+
+pub(crate) struct Mapping {
+    /// In lower case, without a final dot; `*` alone is any other name.
+    pub name: Placed<String>,
+    pub address: Placed<IpAddr>,
+    pub port: Placed<u64>,
+}
+
+/// Reads what stands in one file or in several, such as one for the balancer and one for the names; None if anything
+/// is wrong with it.
+pub(super) fn read(roots: &[Node], report: &mut Report) -> Option<Flows> {
+    let before = report.faults();
+    let mut files = Vec::new();
+    for root in roots {
+        files.push(Fields::of(root, "the file", KNOWN, report)?);
+    }
+    let first = files.first()?;
+    let mut of: BTreeMap<&str, &Fields<'_>> = BTreeMap::new();
+    for file in &files {
+        for &key in KNOWN {
+            let Some(node) = file.get(key) else { continue };
+            match of.get(key).and_then(|other| other.get(key)) {
+                Some(other) => {
+                    report
+                        .error("E0606", node.span, format!("`{key}` is in two files"))
+                        .also(other.span, "given first")
+                        .help("keep one of the two");
+                }
+                None => {
+                    of.insert(key, file);
+                }
+            }
+        }
+    }
+    let own = |key: &str| *of.get(key).unwrap_or(&first);
+    let port = own("port").needed("port", "clients send there", "port: 10000", report, |report| {
+        own("port").whole("port", 1, 65_535, report)
+    });
+    let why = "clients send there, and replies leave from it";
+    let address = own("addr")
+        .needed("addr", why, "addr: \"192.0.2.1\"", report, |report| own("addr").address("addr", report));
+    let why = "packets come in by it";
+    let device = own("interface")
+        .needed("interface", why, "interface: \"eth0\"", report, |report| device(own("interface"), report));
+    let idle = own("conn_ttl_sec").whole("conn_ttl_sec", 1, LONGEST_SECONDS, report);
+    own("debug").flag("debug", report);
+    let why = "without a name there is nowhere to send anything; they may stand in a file of their own, beside this one";
+    own("sniMappings").needed("sniMappings", why, "sniMappings:", report, |_| Some(()));
+    let list = own("sniMappings").list("sniMappings", report).unwrap_or_default();
+    let mappings: Vec<Mapping> =
+        list.iter().filter_map(|node| mapping(node, address.map(|address| address.value), report)).collect();
+    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
+    for Mapping { name, .. } in &mappings {
+        if let Some(first) = seen.insert(&name.value, name.span) {
+            report
+                .error("E0606", name.span, format!("`{}` is mapped twice", name.value))
+                .also(first, "mapped before")
+                .help("keep one of the two");
+        }
+    }
+    if list.is_empty() && own("sniMappings").get("sniMappings").is_some() && report.faults() == before {
+        let place = own("sniMappings").get("sniMappings").map_or(first.span, |node| node.span);
+        report.error("E0603", place, "no name is mapped").because(why);
+    }
+    let flows = Flows { port: port?, address: address?, device: device?, idle, mappings };
+    (report.faults() == before).then_some(flows)
+}
+
+fn device(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
+    let Placed { value, span } = fields.text("interface", report)?;
+    let sound = !value.is_empty()
+        && value.len() <= LONGEST_DEVICE
+        && !matches!(value, "." | "..")
+        && value.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '"'));
+    if !sound {
+        report
+            .error("E0608", span, format!("`{value}` cannot be the name of an interface"))
+            .help("write a name as `ip link` shows it: eth0");
+    }
+    sound.then(|| Placed { value: value.to_owned(), span })
+}
+
+fn mapping(node: &Node, listens: Option<IpAddr>, report: &mut Report) -> Option<Mapping> {
+    let fields = Fields::of(node, "a mapping", &["fqdn", "ipv4", "port"], report)?;
+    let why = "clients ask for it";
+    let name = fields.needed("fqdn", why, "fqdn: \"a.example\"", report, |report| name(&fields, report));
+    let why = "packets are sent there";
+    let address =
+        fields.needed("ipv4", why, "ipv4: \"192.0.2.1\"", report, |report| fields.address("ipv4", report));
+    let port =
+        fields.needed("port", why, "port: 10000", report, |report| fields.whole("port", 1, 65_535, report));
+    let (name, address, port) = (name?, address?, port?);
+    if listens.is_some_and(|listens| listens.is_ipv4() != address.value.is_ipv4()) {
+        report
+            .error("E0607", address.span, format!("`{}` is of another family than `addr`", address.value))
+            .because("packets are sent on from the address they came to");
+        return None;
+    }
+    Some(Mapping { name, address, port })
+}
+
+/// `a.example`, `*.example` for all below it, or `*`.
+fn name(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
+    let Placed { value, span } = fields.text("fqdn", report)?;
+    let whole = value.strip_suffix('.').unwrap_or(value).to_ascii_lowercase();
+    let labels = whole.strip_prefix("*.").unwrap_or(&whole);
+    let sound = whole.len() <= LONGEST_NAME
+        && labels.split('.').all(|label| {
+            let edge = label.starts_with('-') || label.ends_with('-');
+            let known = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+            (1..=LONGEST_LABEL).contains(&label.len()) && known && !edge
+        });
+    if sound || whole == "*" {
+        return Some(Placed { value: whole, span });
+    }
+    report
+        .error("E0608", span, format!("`{value}` is no name of a host"))
+        .help("write `a.example`, `*.example` for all names below it, or `*` for any other");
+    None
+}

@@ -1,0 +1,188 @@
+//! Owns the step from inventories to the text of a whole policy, which is held against the checks of the language
+//! before it is given. Never files or the clock.
+
+use super::balancer::{self, Balancer, Certificate};
+use super::{balancer_items, flows, items, toml, yaml};
+use crate::ast::Item;
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::load::{self, Loaded};
+use crate::report::Report;
+use crate::source::{FileId, Loader, Source, Sources};
+use crate::typing;
+
+/// What the files are written in, which says what they are of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// A certificate balancer's `lb_config.toml`.
+    Toml,
+    /// A flow balancer's settings and names, in one file or in several.
+    Yaml,
+}
+
+/// What the files do not say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// UDP port of a certificate balancer.
+    pub port: u16,
+    /// Name of the policy.
+    pub name: String,
+}
+
+#[derive(Debug)]
+pub struct Imported {
+    /// Formatted, and without an error; None if there is an error in a file.
+    pub text: Option<String>,
+    pub sources: Sources,
+    /// Placed in the imported files.
+    pub diagnostics: Vec<Diagnostic>,
+    /// The policy that was made has an error that no file has: a fault of this crate. The findings are about it.
+    pub broken: bool,
+}
+
+/// Makes a policy of the files, which have names to be shown to the user.
+pub fn import(files: Vec<Source>, form: Form, options: &Options) -> Imported {
+    let mut report = Report::default();
+    let name = files.iter().map(|file| items::one_line(&file.name)).collect::<Vec<_>>().join(" and ");
+    // The policy that is made is the root, and the files stand behind it as if it included them.
+    let mut sources = Sources { files: vec![Source { name: "<imported>".to_owned(), text: String::new() }] };
+    sources.files.extend(files);
+    let Some(made) = make(&sources, form, &name, options, &mut report) else {
+        return Imported { text: None, sources, diagnostics: report.into_sorted(), broken: false };
+    };
+    let written = crate::format::format("<imported>", &made.text()).ok();
+    let checked = crate::check("<imported>", written.clone().unwrap_or_else(|| made.text()), &NoFiles);
+    if checked.policy.is_some() && written.is_some() {
+        return Imported { text: written, sources, diagnostics: report.into_sorted(), broken: false };
+    }
+    // The same once more, now with words that are placed in the files.
+    let diagnostics = made.errors_in_files(&sources);
+    if diagnostics.is_empty() {
+        return Imported {
+            text: None,
+            sources: checked.sources,
+            diagnostics: checked.diagnostics,
+            broken: true,
+        };
+    }
+    Imported { text: None, sources, diagnostics, broken: false }
+}
+
+/// Nothing that is imported names a file.
+struct NoFiles;
+
+impl Loader for NoFiles {
+    fn load(&self, _: &std::path::Path) -> Result<String, String> {
+        Err("no such file".to_owned())
+    }
+}
+
+/// A policy in its parts.
+struct Made {
+    /// Comments that open the text.
+    head: String,
+    items: Vec<Item>,
+    /// What is said behind the keys of an authority, in their order.
+    notes: Vec<Option<String>>,
+    /// Sides, policy and trees.
+    tree: String,
+}
+
+impl Made {
+    fn text(&self) -> String {
+        let mut text = format!("lbp 1\n{}\n", self.head);
+        for item in &self.items {
+            let authority = matches!(item, Item::Declaration { kind, .. } if kind.text == "authority");
+            items::print(item, |at| self.notes.get(at).filter(|_| authority).cloned().flatten(), &mut text);
+        }
+        text.push('\n');
+        text.push_str(&self.tree);
+        text
+    }
+
+    /// What is wrong with the items, where they are written in a file.
+    fn errors_in_files(self, sources: &Sources) -> Vec<Diagnostic> {
+        let mut report = Report::default();
+        let root = format!("lbp 1\n{}", self.tree);
+        let mut loaded: Loaded = load::load("<imported>", root, &NoFiles, &mut report);
+        for file in sources.files.iter().skip(1) {
+            loaded.add(file.name.clone(), Default::default(), file.text.clone());
+        }
+        loaded.items.splice(0..0, self.items);
+        typing::policy(&mut loaded, &NoFiles, &mut report, &mut typing::Asked::default());
+        let mut found = report.into_sorted();
+        found.retain(|one| one.severity == Severity::Error && one.primary.0.file != FileId(0));
+        found
+    }
+}
+
+fn make(sources: &Sources, form: Form, name: &str, options: &Options, report: &mut Report) -> Option<Made> {
+    let mut roots = Vec::new();
+    for (file, number) in sources.files.iter().zip(0..).skip(1) {
+        let id = FileId(number);
+        roots.extend(match form {
+            Form::Toml => toml::read(id, &file.text, report),
+            Form::Yaml => yaml::read(id, &file.text, report),
+        });
+    }
+    if report.has_errors() {
+        return None;
+    }
+    match form {
+        Form::Toml => of_balancer(balancer::read(roots.first()?, report)?, name, options, report),
+        Form::Yaml => {
+            let flows = flows::read(&roots, report)?;
+            let head =
+                format!("# Imported from {name}: DTLS clients are sent on by the name that they ask for.\n");
+            Some(Made { head, items: flows.items(), notes: Vec::new(), tree: flows.tree(&options.name) })
+        }
+    }
+}
+
+fn of_balancer(balancer: Balancer, name: &str, options: &Options, report: &mut Report) -> Option<Made> {
+    balancer.warn(report);
+    if !balancer.enabled.value {
+        report
+            .warning("W0602", balancer.enabled.span, "the balancer is switched off")
+            .because("with `enabled = false` every packet goes to this host, and the policy says so")
+            .help("write `enabled = true`, and import again");
+    }
+    if balancer.require_certificates.value && balancer.certificates.is_empty() && balancer.enabled.value {
+        report
+            .error(
+                "E0603",
+                balancer.require_certificates.span,
+                "nobody could be let in: there is no `[[certificates]]`",
+            )
+            .because("`require_cert_auth = true` asks each client for one of them")
+            .help("add `[[certificates]]`, or write `require_cert_auth = false`");
+    }
+    if let Some(own) = &balancer.name
+        && (["A", "B"].contains(&own.value.as_str()) || own.value == options.name)
+    {
+        report
+            .error("E0608", own.span, format!("`{}` is another name in the policy that is made", own.value))
+            .help("choose another name");
+    }
+    if report.has_errors() {
+        return None;
+    }
+    let what = if balancer.certified() {
+        "UDP clients prove themselves by certificates, and each certificate keeps its backend"
+    } else {
+        "UDP clients are let in without certificates, and each flow keeps its backend"
+    };
+    let head = format!("# Imported from {name}: {what}.\n");
+    let notes = balancer.certificates.iter().map(note).collect();
+    let items = balancer_items::complete(&balancer);
+    Some(Made { head, items, notes, tree: balancer.tree(&options.name, options.port) })
+}
+
+/// What a file says of a certificate and the language does not.
+fn note(certificate: &Certificate) -> Option<String> {
+    let name = certificate.name.as_ref().map(|name| name.value.clone());
+    let days = certificate.days.map(|days| format!("valid for {} days from each start", days.value));
+    match (name, days) {
+        (Some(name), Some(days)) => Some(format!("{name}, {days}")),
+        (name, days) => name.or(days),
+    }
+}
