@@ -81,7 +81,7 @@ pub(crate) enum Key {
 
 /// Reads the whole file; None if anything is wrong with it.
 pub(super) fn read(root: &Node, report: &mut Report) -> Option<Balancer> {
-    let before = report.faults();
+    let before = report.errors();
     let fields = Fields::of(root, "the file", &["load_balancer", "backends", "certificates"], report)?;
     let mut balancer = settings(&fields, report)?;
     let why = "without a backend there is nothing to balance";
@@ -94,7 +94,7 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Balancer> {
     }
     once("backend", balancer.backends.iter().map(|backend| backend.id), report);
     once("certificate", balancer.certificates.iter().map(|certificate| certificate.id), report);
-    (report.faults() == before).then_some(balancer)
+    (report.errors() == before).then_some(balancer)
 }
 
 fn settings(root: &Fields<'_>, report: &mut Report) -> Option<Balancer> {

@@ -39,7 +39,7 @@ pub(crate) struct Mapping {
 /// Reads what stands in one file or in several, such as one for the balancer and one for the names; None if anything
 /// is wrong with it.
 pub(super) fn read(roots: &[Node], report: &mut Report) -> Option<Flows> {
-    let before = report.faults();
+    let before = report.errors();
     let mut files = Vec::new();
     for root in roots {
         files.push(Fields::of(root, "the file", KNOWN, report)?);
@@ -88,12 +88,12 @@ pub(super) fn read(roots: &[Node], report: &mut Report) -> Option<Flows> {
                 .help("keep one of the two");
         }
     }
-    if list.is_empty() && own("sniMappings").get("sniMappings").is_some() && report.faults() == before {
+    if list.is_empty() && own("sniMappings").get("sniMappings").is_some() && report.errors() == before {
         let place = own("sniMappings").get("sniMappings").map_or(first.span, |node| node.span);
         report.error("E0603", place, "no name is mapped").because(why);
     }
     let flows = Flows { port: port?, address: address?, device: device?, idle, mappings };
-    (report.faults() == before).then_some(flows)
+    (report.errors() == before).then_some(flows)
 }
 
 fn device(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
