@@ -59,6 +59,8 @@ pub enum Finding {
 #[derive(Clone, Debug)]
 pub struct Witness {
     pub packet: PacketSpec,
+    /// The packet as an `expect` writes it, up to its outcome.
+    pub text: String,
     /// The tracker, by name, that must know the packet's flow.
     pub flow: Option<String>,
     /// The arms, stages and ends up to what is excluded.
@@ -109,7 +111,7 @@ impl Proof {
                 ..error("E0702", format!("the claim in \"{title}\" could not be proved"))
             }),
             Finding::False(witness) => {
-                let packet = Written(&witness.packet);
+                let packet = &witness.text;
                 let places = witness.way.iter().filter_map(|step| Some((step.span?, told(step))));
                 Some(Diagnostic {
                     secondary: places.collect(),
@@ -214,7 +216,8 @@ fn seen(policy: &Policy, chosen: witness::Chosen, way: Vec<PathStep>) -> Witness
     let is_end = way.last().is_some_and(|step| step.kind == StepKind::End);
     let at_once = goes && !(is_end && run.path.last().is_some_and(|step| step.kind == StepKind::Refused));
     let tracker = chosen.flow.checked_sub(1).and_then(|tracker| policy.trackers.get(tracker as usize));
-    Witness { packet: chosen.spec, flow: tracker.map(|tracker| tracker.name.clone()), way, at_once }
+    let text = Written(policy, &chosen.spec).to_string();
+    Witness { packet: chosen.spec, text, flow: tracker.map(|tracker| tracker.name.clone()), way, at_once }
 }
 
 #[cfg(test)]

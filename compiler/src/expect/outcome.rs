@@ -3,12 +3,15 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use lb_abi::bundle::Image;
+use lb_abi::image::{FLAG_ACK, FLAG_SYN};
 use lb_abi::maps::Addr;
 use lb_abi::reason::REASONS;
 use policy_lang::policy::{End, Outcome, Policy, PoolId};
 
 use crate::eval::{Answer, Run, Sent, Verdict, backend_ordinals};
-use crate::packet::{addr, parse};
+use crate::packet::{Layer4, addr, parse};
+
+const SYN_ACK: u32 = FLAG_SYN | FLAG_ACK;
 
 pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
     let is_forward = run.verdict == Verdict::Forward;
@@ -20,6 +23,7 @@ pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
             Verdict::Forward => *end == End::Forward,
             Verdict::Reply(answer) => *end == answered_by(answer),
         },
+        Outcome::ReplyCookie => matches!(run.verdict, Verdict::Reply(_)) && is_syn_ack(run),
         Outcome::ForwardPool(pool) => is_forward && sent.is_some_and(|(found, _)| found == *pool),
         Outcome::ForwardBackend(pool, index) => is_forward && sent == Some((*pool, *index as usize)),
         Outcome::ForwardTo(ip, port) => {
@@ -40,6 +44,12 @@ fn answered_by(answer: Answer) -> End {
         Answer::Reject => End::Reject,
         Answer::Rst => End::ReplyRst,
     }
+}
+
+/// Only a synguard answers with one.
+fn is_syn_ack(run: &Run) -> bool {
+    let left = run.frame.as_deref().and_then(|frame| parse(frame).ok());
+    left.is_some_and(|left| matches!(left.layer4, Layer4::Tcp { flags, .. } if flags & SYN_ACK == SYN_ACK))
 }
 
 fn ordinal(policy: &Policy, sent: Sent) -> Option<crate::eval::Ordinal> {
@@ -66,6 +76,7 @@ pub(super) fn expected(policy: &Policy, outcome: &Outcome) -> String {
     let pool_named = |id: &PoolId| policy.pools.get(id.index());
     match outcome {
         Outcome::End(end) => end_word(*end).to_owned(),
+        Outcome::ReplyCookie => "reply cookie".to_owned(),
         Outcome::ForwardPool(id) => {
             format!("forward {}", pool_named(id).map_or("", |pool| pool.name.as_str()))
         }

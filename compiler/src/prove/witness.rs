@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use lb_abi::image::{
     ALL_FIELDS, FIELDS, FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_FIRST, FRAG_LATER, Field,
 };
-use policy_lang::policy::{PacketSpec, ProtoSpec};
+use policy_lang::policy::{PacketSpec, Policy, ProtoSpec};
 
 use crate::lower::classes::Runs;
 use crate::lower::diagram::{Diagrams, NOTHING, Ref};
@@ -139,47 +139,58 @@ fn of_class<T: Copy>(runs: &Runs<T>, class: u32, last: T, before: impl Fn(T) -> 
     here.flat_map(|(run, end)| [run.0, end]).collect()
 }
 
-/// A packet as an `expect` writes it, up to its outcome.
-pub struct Written<'a>(pub &'a PacketSpec);
+/// A packet of a policy as an `expect` writes it, up to its outcome.
+pub struct Written<'a>(pub &'a Policy, pub &'a PacketSpec);
 
 impl fmt::Display for Written<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spec = self.0;
-        let (mut ports, mut code, mut header) = (None, 0, 0);
+        let spec = self.1;
         f.write_str("packet ")?;
-        match spec.proto {
-            ProtoSpec::Tcp { sport, dport, flags, .. } => {
-                write!(f, "tcp {}", flag_names(flags.into()))?;
-                (ports, header) = (Some((sport, dport)), 20);
-            }
-            ProtoSpec::Udp { sport, dport } => {
-                f.write_str("udp")?;
-                (ports, header) = (Some((sport, dport)), 8);
-            }
-            ProtoSpec::Icmp { kind, code: given, .. } => {
-                match kind {
-                    ICMP_ECHO_REQUEST => f.write_str("icmp echo-request")?,
-                    _ => write!(f, "icmp {kind}")?,
-                }
-                (code, header) = (given, 8);
-            }
-            ProtoSpec::Icmp6 { kind, code: given, .. } => {
-                match kind {
-                    ICMP6_ECHO_REQUEST => f.write_str("icmp6 echo-request")?,
-                    _ => write!(f, "icmp6 {kind}")?,
-                }
-                (code, header) = (given, 8);
-            }
-            ProtoSpec::Other(number) => write!(f, "proto {number}")?,
-        }
+        let ports = self.protocol(f)?;
         let end = |ip: IpAddr, port: Option<u16>| match port {
             Some(port) => std::net::SocketAddr::new(ip, port).to_string(),
             None => ip.to_string(),
         };
         write!(f, " src {}", end(spec.src, ports.map(|ports| ports.0)))?;
         write!(f, " dst {}", end(spec.dst, ports.map(|ports| ports.1)))?;
-        if code != 0 {
-            write!(f, " code {code}")?;
+        self.header(f)?;
+        self.payload(f)
+    }
+}
+
+impl Written<'_> {
+    /// The protocol with its flags or type; the ports where it has them.
+    fn protocol(&self, f: &mut fmt::Formatter<'_>) -> Result<Option<(u16, u16)>, fmt::Error> {
+        match self.1.proto {
+            ProtoSpec::Tcp { sport, dport, flags, .. } => {
+                write!(f, "tcp {}", flag_names(flags.into()))?;
+                return Ok(Some((sport, dport)));
+            }
+            ProtoSpec::Udp { sport, dport } => {
+                f.write_str("udp")?;
+                return Ok(Some((sport, dport)));
+            }
+            ProtoSpec::Icmp { kind: ICMP_ECHO_REQUEST, .. } => f.write_str("icmp echo-request")?,
+            ProtoSpec::Icmp { kind, .. } => write!(f, "icmp {kind}")?,
+            ProtoSpec::Icmp6 { kind: ICMP6_ECHO_REQUEST, .. } => f.write_str("icmp6 echo-request")?,
+            ProtoSpec::Icmp6 { kind, .. } => write!(f, "icmp6 {kind}")?,
+            ProtoSpec::Other(number) => write!(f, "proto {number}")?,
+        }
+        Ok(None)
+    }
+
+    /// What is not at its default.
+    fn header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written(policy, spec) = self;
+        let numbers = match spec.proto {
+            ProtoSpec::Tcp { seq, ack, .. } => [("seq", seq), ("ack", ack)],
+            ProtoSpec::Icmp { code, id, .. } | ProtoSpec::Icmp6 { code, id, .. } => {
+                [("code", code.into()), ("id", id.into())]
+            }
+            ProtoSpec::Udp { .. } | ProtoSpec::Other(_) => [("", 0); 2],
+        };
+        for (word, number) in numbers.iter().filter(|(_, number)| *number != 0) {
+            write!(f, " {word} {number}")?;
         }
         if spec.ttl != 64 {
             write!(f, " ttl {}", spec.ttl)?;
@@ -195,10 +206,36 @@ impl fmt::Display for Written<'_> {
             FRAG_LATER => f.write_str(" frag later")?,
             _ => {}
         }
-        if !spec.payload.is_empty() {
+        if let Some(interface) = spec.iface.and_then(|id| policy.interfaces.get(id.index())) {
+            write!(f, " iface {}", interface.name)?;
+        }
+        Ok(())
+    }
+
+    fn payload(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Written(policy, spec) = self;
+        let is_zero = spec.payload.iter().all(|&byte| byte == 0);
+        if let Some(name) = &spec.sni {
+            write!(f, " sni \"{name}\"")?;
+        } else if !spec.payload.is_empty() && is_zero && spec.signed.is_none() {
             let base = if spec.src.is_ipv6() { 40 } else { 20 };
             let fragment = if spec.src.is_ipv6() && spec.frag != 0 { 8 } else { 0 };
+            let header = match spec.proto {
+                ProtoSpec::Tcp { .. } => 20,
+                ProtoSpec::Udp { .. } | ProtoSpec::Icmp { .. } | ProtoSpec::Icmp6 { .. } => 8,
+                ProtoSpec::Other(_) => 0,
+            };
             write!(f, " len {}", base + fragment + header + spec.payload.len())?;
+        } else if !spec.payload.is_empty() {
+            let digits: String = spec.payload.iter().map(|byte| format!("{byte:02x}")).collect();
+            write!(f, " payload 0x{digits}")?;
+        }
+        let Some(signed) = spec.signed else { return Ok(()) };
+        let authority = policy.authorities.get(signed.authority.index());
+        let certificate = authority.and_then(|one| one.certificates.get(signed.certificate as usize));
+        if let Some((authority, certificate)) = authority.zip(certificate) {
+            let forged = if signed.forged { " forged" } else { "" };
+            write!(f, " signed {} {}{forged}", authority.name, certificate.id)?;
         }
         Ok(())
     }

@@ -116,6 +116,8 @@ pub enum ProtoSpec {
 pub enum Outcome {
     /// `drop`, `pass`, `forward`, `reply echo`, …
     End(End),
+    /// `reply cookie`: a synguard answers a SYN by a SYN-ACK of its own.
+    ReplyCookie,
     /// `forward NAME` with a pool.
     ForwardPool(PoolId),
     /// `forward NAME` with a backend: pool and index of the backend.

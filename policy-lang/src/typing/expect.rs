@@ -8,10 +8,13 @@ use crate::names::Kind;
 use crate::policy::{AddrSet, End, Expect, Outcome, PoolId, SetId, Step};
 use crate::report::suggestion;
 use crate::source::Span;
-use crate::value::{addr, quantity};
+use crate::value::{addr, date, quantity};
 
 /// Most packets of one line.
 const TIMES: u64 = 1_000_000;
+
+/// What may stand behind `=>`, destinations left out.
+const OUTCOMES: &[&str] = &["drop", "pass", "forward", "reject", "reply echo", "reply rst", "reply cookie"];
 
 impl Typing<'_> {
     pub(super) fn type_expects(&mut self) -> Vec<Expect> {
@@ -79,6 +82,13 @@ impl Typing<'_> {
                     None
                 }
             },
+            (["given", "date", _], [_, _, day]) => match date::date(&day.text) {
+                Ok(seconds) => Some(Step::GivenDate(seconds)),
+                Err(fault) => {
+                    self.fault(day, fault);
+                    None
+                }
+            },
             (["given", _, "in", _], [_, member, _, set]) => {
                 let id = self.names.expect(Kind::Set, set, self.report);
                 let addrs = self.member(member);
@@ -91,7 +101,7 @@ impl Typing<'_> {
                 let (message, cure) = match *first {
                     "given" => (
                         "`given` is not written like this".to_owned(),
-                        "write `given clock 5s`, `given seed 7` or `given ADDRESS in SET`".to_owned(),
+                        "write `given clock 5s`, `given date 2027-01-31`, `given seed 7` or `given ADDRESS in SET`".to_owned(),
                     ),
                     "after" => ("`after` takes one duration".to_owned(), "write `after 2s`".to_owned()),
                     other => (format!("`{other}` is no step of an expectation"), suggestion(other, known)),
@@ -167,6 +177,7 @@ impl Typing<'_> {
                 let word = words.last()?;
                 self.destination(word)
             }
+            ["reply", "cookie"] => Some(Outcome::ReplyCookie),
             words_of => {
                 let end = self.end_named(words_of);
                 if end.is_none() {
@@ -174,8 +185,7 @@ impl Typing<'_> {
                         words.last().map_or(first.span, |last| crate::ast::join(first.span, last.span))
                     });
                     let whole = words_of.join(" ");
-                    let near =
-                        suggestion(&whole, ["drop", "pass", "forward", "reply echo", "reject", "reply rst"]);
+                    let near = suggestion(&whole, OUTCOMES.iter().copied());
                     self.report
                         .error("E0321", place, format!("`{whole}` is no outcome of a packet"))
                         .help(near);

@@ -31,6 +31,12 @@ const FIELDS: &[(&str, Field, u64)] = &[
     ("icmp6.type", Field::Icmp6Type, 255),
     ("icmp6.code", Field::Icmp6Code, 255),
     ("flow", Field::Flow, 0),
+    ("iface", Field::Iface, 0),
+    ("payload", Field::Payload, 0),
+    ("sni", Field::Sni, 0),
+    ("cert.id", Field::Cert, 255),
+    ("cert.hash", Field::Cert, 0),
+    ("cert.subject", Field::Cert, 0),
 ];
 
 impl Field {
@@ -39,13 +45,6 @@ impl Field {
         FIELDS.iter().find(|(_, field, _)| *field == self).map_or("", |&(word, ..)| word)
     }
 }
-
-/// Fields of the language that this edition does not look at.
-const LATER: &[(&str, &str, &str)] = &[
-    ("iface", "N0518", "matching on an interface (`iface`)"),
-    ("payload", "N0519", "matching on the payload (`payload`)"),
-    ("sni", "N0520", "matching on a server name (`sni`)"),
-];
 
 impl Typing<'_> {
     /// The typed guard; None if any part of it is wrong (all parts are looked at).
@@ -83,6 +82,7 @@ impl Typing<'_> {
             Field::UdpSport | Field::UdpDport => "UDP",
             Field::IcmpType | Field::IcmpCode => "ICMP",
             Field::Icmp6Type | Field::Icmp6Code => "ICMPv6",
+            Field::Payload => "TCP or UDP",
             _ => return,
         };
         let text = &test.text;
@@ -135,6 +135,15 @@ impl Typing<'_> {
         let (values, sets) = match field {
             Field::Flow => self.flow_values(test, equals)?,
             Field::Src | Field::Dst => self.address_values(test, equals)?,
+            Field::Iface => (self.interface_values(test)?, Vec::new()),
+            Field::Payload => (self.payload_values(test)?, Vec::new()),
+            Field::Sni => (self.name_values(test, equals)?, Vec::new()),
+            Field::Cert => {
+                let what = "matching on a certificate (`cert.…`)";
+                let help = "match on addresses, protocols and ports for now";
+                self.not_yet("N0521", test.field.span, what, help);
+                return None;
+            }
             _ => (self.number_values(field, test, equals)?, Vec::new()),
         };
         Some(Test { field, negated, values, sets, text: test.text.clone(), span: test.span })
@@ -144,15 +153,6 @@ impl Typing<'_> {
         let name = word.text.as_str();
         if let Some(&(_, field, _)) = FIELDS.iter().find(|(known, ..)| *known == name) {
             return Some(field);
-        }
-        if let Some((_, code, what)) = LATER.iter().find(|(known, ..)| *known == name) {
-            self.not_yet(code, word.span, what, "match on addresses, protocols and ports for now");
-            return None;
-        }
-        if name.starts_with("cert.") {
-            let what = "matching on a certificate (`cert.…`)";
-            self.not_yet("N0521", word.span, what, "match on addresses, protocols and ports for now");
-            return None;
         }
         let known = FIELDS.iter().map(|(known, ..)| *known);
         let cure = match self.names.look_up(name) {
@@ -209,15 +209,16 @@ impl Typing<'_> {
         Some((Values::Addrs(Arc::new(addrs)), sets))
     }
 
-    fn many_for_one(&mut self, test: &WrittenTest, word: &Word) {
+    pub(super) fn many_for_one(&mut self, test: &WrittenTest, word: &Word) {
         let direct = match test.op {
             Some((Op::Ne, _)) => "not in",
             _ => "in",
         };
+        let written = if word.quoted { format!("\"{}\"", word.text) } else { word.text.clone() };
         self.report
-            .error("E0317", word.span, format!("`{}` is more than one value", word.text))
+            .error("E0317", word.span, format!("`{written}` is more than one value"))
             .because("`==` and `!=` compare with one value")
-            .help(format!("write `{} {direct} {}`", test.field.text, word.text));
+            .help(format!("write `{} {direct} {written}`", test.field.text));
     }
 
     fn number_values(&mut self, field: Field, test: &WrittenTest, equals: bool) -> Option<Values> {

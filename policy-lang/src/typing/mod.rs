@@ -4,6 +4,7 @@
 mod assertion;
 mod authority;
 mod chain;
+mod endpoint;
 mod expect;
 mod guard;
 mod health;
@@ -18,6 +19,7 @@ mod side;
 mod stage;
 mod synguard;
 mod tracker;
+mod values;
 mod vip;
 
 use std::path::PathBuf;

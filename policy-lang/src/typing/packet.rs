@@ -1,15 +1,17 @@
 //! Owns the packets that an `expect` writes: `packet tcp syn src A:P dst B:P ttl 3`. Never their bytes.
 
-use std::net::IpAddr;
-
 use super::Typing;
+use super::endpoint::same_family;
 use crate::ast::{Step, Word};
-use crate::policy::{Field, PacketSpec, ProtoSpec};
+use crate::names::Kind;
+use crate::policy::{Field, InterfaceId, PacketSpec, ProtoSpec};
 use crate::report::suggestion;
-use crate::value::{Fault, addr, named, quantity};
+use crate::source::Span;
+use crate::value::{Fault, bytes, named, quantity};
 
-const WORDS: &[&str] =
-    &["src", "dst", "ttl", "dscp", "vlan", "frag", "len", "payload", "seq", "ack", "code", "id"];
+const WORDS: &[&str] = &[
+    "src", "dst", "ttl", "dscp", "vlan", "frag", "len", "payload", "seq", "ack", "code", "id", "iface", "sni",
+];
 
 /// What the words after the protocol say.
 #[derive(Default)]
@@ -21,7 +23,9 @@ struct Said<'a> {
     vlan: Option<u16>,
     frag: Option<u32>,
     len: Option<(u32, &'a Word)>,
-    payload: Vec<u8>,
+    payload: Option<Vec<u8>>,
+    iface: Option<InterfaceId>,
+    sni: Option<(String, Span)>,
     seq: Option<u32>,
     ack: Option<u32>,
     code: Option<u8>,
@@ -68,10 +72,11 @@ impl Typing<'_> {
             self.report.error("E0312", words.first().map_or(step.span, |word| word.span), message);
             return None;
         }
+        self.fits_udp(&said, &proto)?;
         // IPv6 fragments have a header of their own.
         let fragment = if !v4 && said.frag.is_some_and(|kind| kind != named::FRAG_NONE) { 8 } else { 0 };
         let headers = if v4 { 20 } else { 40 } + fragment + header(&proto);
-        let mut payload = said.payload;
+        let mut payload = said.payload.unwrap_or_default();
         if let Some((len, word)) = said.len {
             let least = headers + payload.len();
             match (len as usize).checked_sub(least) {
@@ -91,8 +96,26 @@ impl Typing<'_> {
             vlan: said.vlan,
             frag: said.frag.unwrap_or(plain.frag),
             payload,
+            iface: said.iface,
+            sni: said.sni.map(|(name, _)| name),
             ..plain
         })
+    }
+
+    /// `sni` is the payload of a UDP packet, and decides on its length.
+    fn fits_udp(&mut self, said: &Said<'_>, proto: &ProtoSpec) -> Option<()> {
+        let Some((_, place)) = said.sni else { return Some(()) };
+        let (message, cure) = if !matches!(proto, ProtoSpec::Udp { .. }) {
+            ("only UDP packets have this", "write `packet udp …`")
+        } else if said.payload.is_some() {
+            ("a hello is the whole payload of its packet", "write `sni` or `payload`")
+        } else if said.len.is_some() {
+            ("what stands in this packet decides on its length", "leave out `len`")
+        } else {
+            return Some(());
+        };
+        self.report.error("E0322", place, message).help(cure);
+        None
     }
 
     /// The protocol with its flags or type, and the words after it.
@@ -194,7 +217,11 @@ impl Typing<'_> {
                     }
                 }
                 "len" => said.len = Some((narrow(self.packet_number(value, 65_535)?)?, value)),
-                "payload" => said.payload = self.payload(value)?,
+                "payload" => said.payload = Some(self.payload(value)?),
+                "iface" => {
+                    said.iface = Some(InterfaceId(self.names.expect(Kind::Interface, value, self.report)?))
+                }
+                "sni" => said.sni = Some((self.asked_name(value)?, word.span)),
                 "seq" => said.seq = narrow(self.packet_number(value, u32::MAX.into())?),
                 "ack" => said.ack = narrow(self.packet_number(value, u32::MAX.into())?),
                 "code" => said.code = u8::try_from(self.packet_number(value, 255)?).ok(),
@@ -214,17 +241,26 @@ impl Typing<'_> {
         }
     }
 
+    /// The name that a hello asks for.
+    fn asked_name(&mut self, word: &Word) -> Option<String> {
+        let pattern = self.server_name(word)?;
+        if pattern.below {
+            let fault = Fault::new(
+                "E0340",
+                format!("`{}` is more than one name, and a client asks for one", word.text),
+            );
+            self.fault(word, fault.help("write one of the names"));
+            return None;
+        }
+        Some(pattern.name)
+    }
+
     /// `"text"` or `0x0102`.
     fn payload(&mut self, word: &Word) -> Option<Vec<u8>> {
         if word.quoted {
             return Some(word.text.clone().into_bytes());
         }
-        let digits =
-            word.text.strip_prefix("0x").filter(|digits| digits.len().is_multiple_of(2) && digits.is_ascii());
-        let bytes: Option<Vec<u8>> = digits.and_then(|digits| {
-            let pairs = digits.as_bytes().chunks(2);
-            pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
-        });
+        let bytes = bytes::hexadecimal(&word.text);
         if bytes.is_none() {
             self.report
                 .error("E0322", word.span, format!("`{}` is no payload", word.text))
@@ -232,61 +268,6 @@ impl Typing<'_> {
         }
         bytes
     }
-
-    /// The addresses (one of each family at most) and the port (0 without) of `ADDRESS[:PORT]` or `NAME[:PORT]`.
-    fn endpoint(&mut self, word: &Word, ports: bool) -> Option<(Vec<IpAddr>, u16)> {
-        let (host, port) = match addr::host_port(&word.text) {
-            Ok(parts) => parts,
-            Err(fault) => {
-                self.fault(word, fault);
-                return None;
-            }
-        };
-        let backend = self.backends_named(host);
-        let host = Word { text: host.to_owned(), ..word.clone() };
-        let mut backend_port = None;
-        let found: Vec<IpAddr> = match backend.as_slice() {
-            // A reply comes from a backend: its name stands for its address, and for its port where it has one.
-            [(pool, index)] if self.names.look_up(&host.text).is_none() => {
-                let backend = self.pools.get(*pool as usize)?.backends.get(*index as usize)?;
-                backend_port = backend.v4.map(|(_, port)| port).or(backend.v6.map(|(_, port)| port));
-                let v4 = backend.v4.map(|(address, _)| IpAddr::V4(address));
-                v4.into_iter().chain(backend.v6.map(|(address, _)| IpAddr::V6(address))).collect()
-            }
-            _ => self.literal_addresses(&host).into_iter().map(|(_, address)| address).collect(),
-        };
-        if found.is_empty() {
-            return None;
-        }
-        let port = port.or(backend_port.filter(|&port| port != 0));
-        match port {
-            None if ports => {
-                self.report
-                    .error("E0322", word.span, format!("`{}` has no port", word.text))
-                    .help("write `ADDRESS:PORT`; an IPv6 address stands in brackets: `[2001:db8::1]:80`");
-                None
-            }
-            Some(_) if !ports && word.text.rsplit_once(':').is_some_and(|_| addr_has_port(&word.text)) => {
-                self.report
-                    .error("E0322", word.span, "this protocol has no ports")
-                    .help("write the address alone");
-                None
-            }
-            port => Some((found, port.unwrap_or(0))),
-        }
-    }
-}
-
-fn addr_has_port(text: &str) -> bool {
-    addr::host_port(text).is_ok_and(|(_, port)| port.is_some())
-}
-
-/// The first pair of one family; IPv4 before IPv6 where both have both.
-fn same_family(src: &[IpAddr], dst: &[IpAddr]) -> Option<(IpAddr, IpAddr)> {
-    [true, false].into_iter().find_map(|v4| {
-        let of = |list: &[IpAddr]| list.iter().copied().find(|address| address.is_ipv4() == v4);
-        of(src).zip(of(dst))
-    })
 }
 
 /// Bytes of the layer-4 header.

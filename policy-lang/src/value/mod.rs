@@ -1,10 +1,13 @@
-//! Owns the literals: counts, durations, rates, sizes, addresses, prefixes, ranges, keys and hashes, from text to value.
-//! Never where they stand or what they are for.
+//! Owns the literals: counts, durations, rates, sizes, addresses, prefixes and ranges, bytes, keys, hashes, server names
+//! and dates, from text to value. Never where they stand or what they are for.
 
 pub(crate) mod addr;
+pub(crate) mod bytes;
 pub(crate) mod certificate;
+pub(crate) mod date;
 pub(crate) mod named;
 pub(crate) mod quantity;
+pub(crate) mod server_name;
 
 /// Why a literal cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
