@@ -334,6 +334,12 @@ fn disjoint(a: &Test, b: &Test) -> bool {
     match (&a.values, &b.values) {
         (Values::Addrs(a), Values::Addrs(b)) => is_empty(&intersection_of(a, b)),
         (Values::Ranges(a), Values::Ranges(b)) => intersect(a, b).is_empty(),
+        (Values::Prefixes(a), Values::Prefixes(b)) => {
+            !a.iter().any(|one| b.iter().any(|other| one.starts_with(other) || other.starts_with(one)))
+        }
+        (Values::Names(a), Values::Names(b)) => {
+            !a.iter().any(|one| b.iter().any(|other| one.covers(other) || other.covers(one)))
+        }
         _ => false,
     }
 }

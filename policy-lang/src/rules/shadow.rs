@@ -97,6 +97,12 @@ fn within(policy: &Policy, a: &Test, b: &Test) -> bool {
             crate::value::addr::subtract(small, large).is_empty()
         }
         (Values::Tracker(a), Values::Tracker(b)) => a == b,
+        (Values::Prefixes(small), Values::Prefixes(large)) => {
+            small.iter().all(|long| large.iter().any(|short| long.starts_with(short)))
+        }
+        (Values::Names(small), Values::Names(large)) => {
+            small.iter().all(|name| large.iter().any(|pattern| pattern.covers(name)))
+        }
         _ => false,
     }
 }

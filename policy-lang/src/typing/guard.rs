@@ -138,12 +138,7 @@ impl Typing<'_> {
             Field::Iface => (self.interface_values(test)?, Vec::new()),
             Field::Payload => (self.payload_values(test)?, Vec::new()),
             Field::Sni => (self.name_values(test, equals)?, Vec::new()),
-            Field::Cert => {
-                let what = "matching on a certificate (`cert.…`)";
-                let help = "match on addresses, protocols and ports for now";
-                self.not_yet("N0521", test.field.span, what, help);
-                return None;
-            }
+            Field::Cert => (self.certificate_values(test, equals)?, Vec::new()),
             _ => (self.number_values(field, test, equals)?, Vec::new()),
         };
         Some(Test { field, negated, values, sets, text: test.text.clone(), span: test.span })

@@ -3,6 +3,7 @@
 
 mod assertion;
 mod authority;
+mod certificates;
 mod chain;
 mod endpoint;
 mod expect;
@@ -31,7 +32,7 @@ use crate::policy::{
     AddrSet, Authority, Before, BeforeTree, DefaultEnd, Interface, Limit, LimitId, Mapper, Policy, Pool, Set,
     SetId, Side, Step, Synguard, Tracker, Vip,
 };
-use crate::report::{Finding, Report};
+use crate::report::Report;
 use crate::source::{Loader, Sources};
 use crate::value::Fault;
 use crate::value::addr::{self, Loose};
@@ -56,6 +57,8 @@ pub(crate) struct Typing<'a> {
     default: DefaultEnd,
     interfaces: Vec<Interface>,
     authorities: Vec<Authority>,
+    /// All certificates could be read.
+    certificates_known: bool,
     synguards: Vec<Synguard>,
     mappers: Vec<Mapper>,
     /// The limit in whose exit `exceed` the chain stands that is being typed.
@@ -98,13 +101,16 @@ pub(crate) fn policy(
         default: DefaultEnd::Drop,
         interfaces: Vec::new(),
         authorities: Vec::new(),
+        certificates_known: true,
         synguards: Vec::new(),
         mappers: Vec::new(),
         exceeded: None,
     };
     typing.constants();
     typing.type_interfaces();
+    let before = typing.report.errors();
     typing.type_authorities();
+    typing.certificates_known = typing.report.errors() == before && !typing.names.any_lost();
     typing.type_synguards();
     typing.type_mappers();
     typing.type_vips();
@@ -170,21 +176,6 @@ impl Typing<'_> {
         if let Some(cure) = fault.help {
             finding.help(cure);
         }
-    }
-
-    /// Refuses what the language has and this edition of lbctl does not carry.
-    fn not_yet(
-        &mut self,
-        code: &'static str,
-        place: crate::source::Span,
-        what: &str,
-        help: &str,
-    ) -> Finding<'_> {
-        self.report
-            .error(code, place, format!("{what} is not yet possible"))
-            .label("not yet")
-            .because("it is part of the language, and this edition of lbctl cannot carry it out")
-            .help(help)
     }
 
     /// Constants are words that stand for words; here only their references to each other are looked at.

@@ -4,13 +4,14 @@ use super::Typing;
 use super::endpoint::same_family;
 use crate::ast::{Step, Word};
 use crate::names::Kind;
-use crate::policy::{Field, InterfaceId, PacketSpec, ProtoSpec};
+use crate::policy::{Field, InterfaceId, PacketSpec, ProtoSpec, Signed};
 use crate::report::suggestion;
 use crate::source::Span;
 use crate::value::{Fault, bytes, named, quantity};
 
 const WORDS: &[&str] = &[
-    "src", "dst", "ttl", "dscp", "vlan", "frag", "len", "payload", "seq", "ack", "code", "id", "iface", "sni",
+    "src", "dst", "ttl", "dscp", "vlan", "frag", "len", "payload", "seq", "ack", "code", "id", "iface",
+    "sni", "signed",
 ];
 
 /// What the words after the protocol say.
@@ -26,6 +27,7 @@ struct Said<'a> {
     payload: Option<Vec<u8>>,
     iface: Option<InterfaceId>,
     sni: Option<(String, Span)>,
+    signed: Option<(Signed, Span)>,
     seq: Option<u32>,
     ack: Option<u32>,
     code: Option<u8>,
@@ -98,22 +100,27 @@ impl Typing<'_> {
             payload,
             iface: said.iface,
             sni: said.sni.map(|(name, _)| name),
+            signed: said.signed.map(|(signed, _)| signed),
             ..plain
         })
     }
 
-    /// `sni` is the payload of a UDP packet, and decides on its length.
+    /// `sni` is the payload of a UDP packet, and `signed` stands behind one; both decide on its length.
     fn fits_udp(&mut self, said: &Said<'_>, proto: &ProtoSpec) -> Option<()> {
-        let Some((_, place)) = said.sni else { return Some(()) };
-        let (message, cure) = if !matches!(proto, ProtoSpec::Udp { .. }) {
-            ("only UDP packets have this", "write `packet udp …`")
-        } else if said.payload.is_some() {
-            ("a hello is the whole payload of its packet", "write `sni` or `payload`")
-        } else if said.len.is_some() {
-            ("what stands in this packet decides on its length", "leave out `len`")
-        } else {
-            return Some(());
+        let (sni, signed) = (said.sni.as_ref().map(|sni| sni.1), said.signed.as_ref().map(|one| one.1));
+        let fault = match (sni, signed, &said.payload, said.len) {
+            (Some(place), ..) | (_, Some(place), ..) if !matches!(proto, ProtoSpec::Udp { .. }) => {
+                Some((place, "only UDP packets have this", "write `packet udp …`"))
+            }
+            (Some(place), _, Some(_), _) => {
+                Some((place, "a hello is the whole payload of its packet", "write `sni` or `payload`"))
+            }
+            (Some(place), _, _, Some(_)) | (_, Some(place), _, Some(_)) => {
+                Some((place, "what stands in this packet decides on its length", "leave out `len`"))
+            }
+            _ => None,
         };
+        let Some((place, message, cure)) = fault else { return Some(()) };
         self.report.error("E0322", place, message).help(cure);
         None
     }
@@ -180,7 +187,7 @@ impl Typing<'_> {
 
     fn packet_words<'w>(&mut self, words: &'w [Word]) -> Option<Said<'w>> {
         let mut said = Said::default();
-        let mut words = words.iter();
+        let mut words = words.iter().peekable();
         while let Some(word) = words.next() {
             let key = word.text.as_str();
             if !WORDS.contains(&key) {
@@ -222,6 +229,11 @@ impl Typing<'_> {
                     said.iface = Some(InterfaceId(self.names.expect(Kind::Interface, value, self.report)?))
                 }
                 "sni" => said.sni = Some((self.asked_name(value)?, word.span)),
+                "signed" => {
+                    let id = words.next_if(|next| !WORDS.contains(&next.text.as_str()));
+                    let forged = words.next_if(|next| next.text == "forged").is_some();
+                    said.signed = Some(self.signed(word.span, value, id, forged)?);
+                }
                 "seq" => said.seq = narrow(self.packet_number(value, u32::MAX.into())?),
                 "ack" => said.ack = narrow(self.packet_number(value, u32::MAX.into())?),
                 "code" => said.code = u8::try_from(self.packet_number(value, 255)?).ok(),
@@ -231,7 +243,7 @@ impl Typing<'_> {
         Some(said)
     }
 
-    fn packet_number(&mut self, word: &Word, high: u64) -> Option<u64> {
+    pub(super) fn packet_number(&mut self, word: &Word, high: u64) -> Option<u64> {
         match quantity::count_in(&word.text, 0, high) {
             Ok(number) => Some(number),
             Err(fault) => {
@@ -260,7 +272,10 @@ impl Typing<'_> {
         if word.quoted {
             return Some(word.text.clone().into_bytes());
         }
-        let bytes = bytes::hexadecimal(&word.text);
+        let bytes = match word.text.as_str() {
+            "0x" => Some(Vec::new()),
+            text => bytes::hex(text).filter(|_| text.starts_with("0x")),
+        };
         if bytes.is_none() {
             self.report
                 .error("E0322", word.span, format!("`{}` is no payload", word.text))

@@ -111,7 +111,7 @@ impl Typing<'_> {
 fn prefix(word: &Word) -> Result<Vec<u8>, Fault> {
     let bytes = match word.quoted {
         true => Some(word.text.clone().into_bytes()),
-        false => bytes::hexadecimal(&word.text),
+        false => bytes::hex(&word.text).filter(|_| word.text.starts_with("0x")),
     };
     match bytes {
         None => Err(Fault::new("E0344", format!("`{}` is no prefix of a payload", word.text))

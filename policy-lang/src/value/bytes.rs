@@ -1,26 +1,31 @@
 //! Owns bytes as text: pairs of hexadecimal digits. Never what the bytes mean.
 
-/// `0x0102`: at least one pair of digits behind `0x`.
-pub(crate) fn hexadecimal(text: &str) -> Option<Vec<u8>> {
-    let digits = text.strip_prefix("0x").filter(|digits| !digits.is_empty())?;
-    pairs(digits)
-}
-
-fn pairs(digits: &str) -> Option<Vec<u8>> {
-    let is_even = digits.len().is_multiple_of(2) && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let pair = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    digits.as_bytes().chunks(2).map(pair).collect::<Option<Vec<u8>>>().filter(|_| is_even)
+/// Pairs of digits, with or without `0x` in front and colons between them.
+pub(crate) fn hex(text: &str) -> Option<Vec<u8>> {
+    let text = text.strip_prefix("0x").unwrap_or(text);
+    let digits: String = match text.contains(':') {
+        true if text.split(':').all(|pair| pair.len() == 2) => text.split(':').collect(),
+        true => return None,
+        false => text.to_owned(),
+    };
+    let value = |digit: &u8| char::from(*digit).to_digit(16).map(|value| value as u8);
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.is_empty() || !rest.is_empty() {
+        return None;
+    }
+    pairs.iter().map(|[high, low]| Some(value(high)? << 4 | value(low)?)).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::hex;
 
     #[test]
     fn bytes_come_in_pairs_of_digits() {
-        assert_eq!(hexadecimal("0x16Fe"), Some(vec![0x16, 0xfe]));
-        for bad in ["0x", "0x1", "16fe", "0x+1", "0xg0", "0xé"] {
-            assert_eq!(hexadecimal(bad), None, "{bad}");
+        assert_eq!(hex("0x16Fe"), Some(vec![0x16, 0xfe]));
+        assert_eq!(hex("16:fe"), Some(vec![0x16, 0xfe]));
+        for bad in ["0x", "0x1", "", "0x+1", "0xg0", "0xé", "1:6f:e0"] {
+            assert_eq!(hex(bad), None, "{bad}");
         }
     }
 }

@@ -9,6 +9,7 @@ use x509_cert::der::{Decode, pem};
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
 use super::Fault;
+use super::bytes::hex;
 
 /// RFC 5480 section 2.1.1.
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
@@ -132,20 +133,4 @@ fn on_curve(bytes: &[u8]) -> Result<[u8; 65], Fault> {
         .map_err(|_| Fault::new("E0326", "the key is no point of P-256"))?;
     let point = key.to_sec1_point(false);
     point.as_bytes().try_into().map_err(|_| Fault::new("E0326", "the key is no point of P-256"))
-}
-
-/// Pairs of digits, with or without `0x` in front and colons between them.
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let text = text.strip_prefix("0x").unwrap_or(text);
-    let digits: String = match text.contains(':') {
-        true if text.split(':').all(|pair| pair.len() == 2) => text.split(':').collect(),
-        true => return None,
-        false => text.to_owned(),
-    };
-    let value = |digit: &u8| char::from(*digit).to_digit(16).map(|value| value as u8);
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if pairs.is_empty() || !rest.is_empty() {
-        return None;
-    }
-    pairs.iter().map(|[high, low]| Some(value(high)? << 4 | value(low)?)).collect()
 }

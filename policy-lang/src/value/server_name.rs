@@ -63,6 +63,11 @@ impl NamePattern {
             None => false,
         }
     }
+
+    /// Whether every name that `other` means is meant.
+    pub(crate) fn covers(&self, other: &NamePattern) -> bool {
+        self == other || (self.below && self.matches(&other.name))
+    }
 }
 
 #[cfg(test)]
@@ -111,5 +116,9 @@ mod tests {
         assert!(below.matches("x.a.example") && below.matches("y.x.a.example"));
         assert!(!below.matches("a.example") && !below.matches("xa.example") && !below.matches(".a.example"));
         assert!(of("a.example").matches("a.example") && !of("a.example").matches("x.a.example"));
+        assert!(
+            below.covers(&of("x.a.example")) && below.covers(&of("*.x.a.example")) && below.covers(&below)
+        );
+        assert!(!below.covers(&of("a.example")) && !of("a.example").covers(&below));
     }
 }
