@@ -14,7 +14,7 @@ use policy_lang::source::Span;
 
 mod nesting;
 
-pub use nesting::{Nesting, Trees};
+pub use nesting::{Nesting, Trees, trees_inside_out};
 
 /// The whole of what a packet can go through, without cycles. A tree is in it once, however often it is named, unless it
 /// is part of the one region that leads to it.
@@ -99,7 +99,7 @@ pub enum GraphError {
 
 /// The stage graph of a policy; trees that nothing leads to are left out.
 pub fn build(policy: &Policy, trees: Trees) -> Result<Graph<'_>, GraphError> {
-    let order = nesting::trees_inside_out(policy)?;
+    let order = trees_inside_out(policy)?;
     let mut builder = Builder {
         policy,
         nesting: Nesting::new(policy, &order, trees),

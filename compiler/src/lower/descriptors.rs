@@ -15,6 +15,7 @@ use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::{Limit, LimitUnit, Pick, Policy, Pool, Tracker, Via};
 
 use super::identity::identity;
+use super::not_yet::{self, NotYet};
 use super::refusals;
 use super::slots::{self, Candidate};
 use super::words::{Full, Words};
@@ -161,11 +162,11 @@ pub fn pool(
     image: &mut Image,
 ) -> Result<u32, Box<Diagnostic>> {
     let full = |Full| refusals::words(pool.span);
+    let lacks = |lacks: NotYet| Err(Box::new(lacks.at(pool.span)));
     let mut row = [0; POOL_WORDS];
     row[P_ID] = ordinal;
     row[P_PICK] = match pool.pick {
-        Pick::LeastConnections => return Err(refusals::pool("N0523", "pick least-connections", pool)),
-        Pick::Certificate => return Err(refusals::pool("N0523", "pick hash by cert", pool)),
+        Pick::LeastConnections | Pick::Certificate => return lacks(not_yet::PICK),
         Pick::RoundRobin => PICK_ROUND_ROBIN,
         Pick::Random => PICK_RANDOM,
         Pick::Source | Pick::Maglev { by_flow: false, .. } => PICK_SOURCE,
@@ -173,9 +174,7 @@ pub fn pool(
     };
     row[P_VIA] = match pool.via {
         Via::Nat => VIA_NAT,
-        Via::L2dsr => return Err(refusals::pool("N0508", "via l2dsr", pool)),
-        Via::Ipip => return Err(refusals::pool("N0508", "via ipip", pool)),
-        Via::Gue { .. } => return Err(refusals::pool("N0508", "via gue", pool)),
+        Via::L2dsr | Via::Ipip | Via::Gue { .. } => return lacks(not_yet::VIA),
     };
     if let Some((first, last)) = pool.ports {
         row[P_PORT_FIRST] = u32::from(first);

@@ -25,6 +25,7 @@ mod fields;
 pub(crate) mod formula;
 mod identity;
 mod nodes;
+mod not_yet;
 mod refusals;
 pub(crate) mod region;
 mod rows;
@@ -40,9 +41,15 @@ pub use words::MAX_WORDS;
 /// Compiles a policy that `policy_lang::check` found free of errors. The same policy gives the same image, to the bit.
 ///
 /// # Errors
-/// What does not fit: too many classes, decision tables, steps or words, each at the place that asks for them; and
-/// ends that no table can express yet.
+/// All that the packet path cannot carry out yet; else the first thing that does not fit: too many classes, decision
+/// tables, steps or words, at the place that asks for them.
 pub fn compile(policy: &Policy, sources: &Sources) -> Result<Image, Vec<Diagnostic>> {
+    let trees = graph::trees_inside_out(policy)
+        .map_err(|GraphError::Cycle(tree)| vec![*refusals::cycle(policy, tree)])?;
+    let to_come = not_yet::check(policy, &trees);
+    if !to_come.is_empty() {
+        return Err(to_come);
+    }
     lower(policy, sources, Trees::Joined)
         // Joined, a tree's decisions are multiplied by those that lead to it. What fits apart is not refused for that.
         .or_else(|refused| match refused.code {

@@ -16,9 +16,10 @@ use policy_lang::policy::{End, Every, EveryMode, LimitId, Policy, PoolId, Tracke
 
 use super::diagram::{Diagrams, Ref};
 use super::identity::identity;
+use super::not_yet::NotYet;
 use super::rows::Rows;
 use super::words::{Full, Words};
-use super::{descriptors, refusals};
+use super::{descriptors, not_yet, refusals};
 use crate::graph::{Graph, NodeKind, Way, every_label};
 
 /// Lays out all nodes from the entry on, behind the header, and writes what they refer to.
@@ -216,11 +217,11 @@ impl<'a, 'p> Bodies<'a, 'p> {
         (body[N_OP], body[N_P0]) = match place.kind {
             // `lower` writes regions itself, as they need the diagrams.
             NodeKind::Region(_) => (OP_DECIDE, 0),
-            NodeKind::Log(_) => return Err(refusals::stage("N0512", "log", place.span)),
-            NodeKind::Ban(_) => return Err(refusals::stage("N0511", "ban", place.span)),
-            NodeKind::Verify(_) => return Err(refusals::stage("N0509", "verify", place.span)),
-            NodeKind::Map(_) => return Err(refusals::stage("N0510", "map", place.span)),
-            NodeKind::Synguard(_) => return Err(refusals::stage("N0522", "synguard", place.span)),
+            NodeKind::Log(_) => return Err(Box::new(not_yet::LOG.at(place.span))),
+            NodeKind::Ban(_) => return Err(Box::new(not_yet::BAN.at(place.span))),
+            NodeKind::Verify(_) => return Err(Box::new(not_yet::VERIFY.at(place.span))),
+            NodeKind::Map(_) => return Err(Box::new(not_yet::MAP.at(place.span))),
+            NodeKind::Synguard(_) => return Err(Box::new(not_yet::COOKIES.at(place.span))),
             NodeKind::Limit(limit) => (OP_LIMIT, self.limit(limit, words, image)?),
             NodeKind::Track(tracker) => (OP_TRACK, self.tracker(tracker, words, image)?),
             NodeKind::Translate(pool) => (OP_TRANSLATE, self.pool(pool, words, image)?),
@@ -233,7 +234,8 @@ impl<'a, 'p> Bodies<'a, 'p> {
                 (OP_EVERY, every_mode(every, image))
             }
             NodeKind::End(end) => {
-                (OP_END, end_word(end, image).ok_or_else(|| refusals::end(end, place.span))?)
+                let word = end_word(end, image).map_err(|lacks| Box::new(lacks.at(place.span)))?;
+                (OP_END, word)
             }
         };
         Ok(body)
@@ -317,18 +319,19 @@ fn every_mode(every: &Every, image: &mut Image) -> u32 {
     }
 }
 
-fn end_word(end: End, image: &mut Image) -> Option<u32> {
+fn end_word(end: End, image: &mut Image) -> Result<u32, NotYet> {
     match end {
-        End::Drop => Some(END_DROP),
-        End::Pass => Some(END_PASS),
+        End::Drop => Ok(END_DROP),
+        End::Pass => Ok(END_PASS),
         End::Forward => {
             image.features |= FEATURE_FORWARD;
-            Some(END_FORWARD)
+            Ok(END_FORWARD)
         }
         End::ReplyEcho => {
             image.features |= FEATURE_REPLY;
-            Some(END_REPLY_ECHO)
+            Ok(END_REPLY_ECHO)
         }
-        End::Reject | End::ReplyRst => None,
+        End::Reject => Err(not_yet::REJECT),
+        End::ReplyRst => Err(not_yet::RESET),
     }
 }

@@ -2,7 +2,7 @@
 
 use lb_abi::image::{Field, MAX_STEPS, MAX_TRACKERS};
 use policy_lang::diagnostic::{Diagnostic, Severity};
-use policy_lang::policy::{End, Limit, Policy, Pool, TreeId};
+use policy_lang::policy::{Limit, Policy, TreeId};
 use policy_lang::source::Span;
 
 use super::classes::MAX_CLASSES;
@@ -125,44 +125,6 @@ pub fn limit(limit: &Limit) -> Box<Diagnostic> {
         (limit.span, ""),
         "the burst divided by the rate is the time that the limit has to remember",
         "use a smaller burst or a higher rate",
-    )
-}
-
-pub fn stage(code: &'static str, verb: &str, place: Span) -> Box<Diagnostic> {
-    refusal(
-        code,
-        format!("`{verb}` can't be compiled yet"),
-        (place, ""),
-        "the packet path does not carry this stage yet",
-        "leave the stage out for now",
-    )
-}
-
-pub fn pool(code: &'static str, what: &str, pool: &Pool) -> Box<Diagnostic> {
-    refusal(
-        code,
-        format!("`{what}` can't be compiled yet"),
-        (pool.span, ""),
-        "the packet path does not carry such pools yet",
-        "use `via nat` and `pick maglev`, `round-robin`, `random` or `source` for now",
-    )
-}
-
-pub fn end(end: End, place: Span) -> Box<Diagnostic> {
-    let name = match end {
-        End::Reject => "reject",
-        End::ReplyRst => "reply rst",
-        End::Drop => "drop",
-        End::Pass => "pass",
-        End::Forward => "forward",
-        End::ReplyEcho => "reply echo",
-    };
-    refusal(
-        "N0901",
-        format!("`{name}` can't be compiled yet"),
-        (place, ""),
-        "the packet path does not generate this answer yet",
-        "use `drop`",
     )
 }
 
