@@ -78,6 +78,16 @@ impl PolicyFile {
         errors.all(|one| one.code.starts_with('N'))
     }
 
+    /// Takes what the compiler refuses as not yet possible out of the findings; gives its codes. For verbs that need no
+    /// image.
+    pub fn set_aside_to_come(&mut self) -> BTreeSet<&'static str> {
+        if self.policy.is_none() {
+            return BTreeSet::new();
+        }
+        let to_come = self.findings.extract_if(.., |one| one.code.starts_with('N'));
+        to_come.map(|one| one.code).collect()
+    }
+
     /// Why a policy with errors cannot be run.
     pub fn why_not(&self) -> String {
         let codes: BTreeSet<&str> =

@@ -42,6 +42,7 @@ fn a_sound_policy_is_said_to_be_well() {
       "errors": 0,
       "file": "p.lbp",
       "findings": [],
+      "not_yet": [],
       "policy": "p",
       "version": 1,
       "warnings": 0
@@ -126,6 +127,7 @@ fn json_findings_have_places_and_a_version() {
           "severity": "error"
         }
       ],
+      "not_yet": [],
       "policy": null,
       "version": 1,
       "warnings": 0

@@ -18,21 +18,12 @@ pub struct NotYet {
     help: &'static str,
 }
 
-const AUTHORITY: NotYet = NotYet {
-    code: "N0501",
-    what: "checking certificates (`authority`)",
-    help: "match on addresses for now",
-};
-const SYNGUARD: NotYet = NotYet {
-    code: "N0502",
-    what: "answering SYNs with cookies (`synguard`)",
-    help: "limit `syn/s` for now",
-};
-const MAPPER: NotYet = NotYet {
-    code: "N0503",
-    what: "steering by server name (`mapper`)",
-    help: "match on addresses for now",
-};
+const AUTHORITY: NotYet =
+    NotYet { code: "N0501", what: "checking certificates (`authority`)", help: "match on addresses for now" };
+const SYNGUARD: NotYet =
+    NotYet { code: "N0502", what: "answering SYNs with cookies (`synguard`)", help: "limit `syn/s` for now" };
+const MAPPER: NotYet =
+    NotYet { code: "N0503", what: "steering by server name (`mapper`)", help: "match on addresses for now" };
 const INTERFACE: NotYet = NotYet {
     code: "N0504",
     what: "naming interfaces (`interface`)",
@@ -53,13 +44,11 @@ pub const VIA: NotYet = NotYet {
     what: "a pool that answers clients itself (`via l2dsr`, `via ipip`, `via gue`)",
     help: "use `via nat` for now",
 };
-pub const VERIFY: NotYet = NotYet {
-    code: "N0509",
-    what: "checking certificates (`verify`)",
-    help: LEAVE_OUT,
-};
+pub const VERIFY: NotYet =
+    NotYet { code: "N0509", what: "checking certificates (`verify`)", help: LEAVE_OUT };
 pub const MAP: NotYet = NotYet { code: "N0510", what: "steering by server name (`map`)", help: LEAVE_OUT };
-pub const BAN: NotYet = NotYet { code: "N0511", what: "filling a set from the tree (`ban`)", help: LEAVE_OUT };
+pub const BAN: NotYet =
+    NotYet { code: "N0511", what: "filling a set from the tree (`ban`)", help: LEAVE_OUT };
 pub const LOG: NotYet = NotYet { code: "N0512", what: "writing packets to a log (`log`)", help: LEAVE_OUT };
 pub const REJECT: NotYet =
     NotYet { code: "N0513", what: "answering with an error (`reject`)", help: "`drop` for now" };
@@ -104,7 +93,9 @@ impl NotYet {
             message: format!("{} is not yet possible", self.what),
             primary: (place, "not yet".to_owned()),
             secondary: Vec::new(),
-            reason: Some("it is part of the language, and the packet path cannot carry it out yet".to_owned()),
+            reason: Some(
+                "it is part of the language, and the packet path cannot carry it out yet".to_owned(),
+            ),
             help: Some(self.help.to_owned()),
         }
     }

@@ -184,17 +184,6 @@ fn a_tree_that_fits_only_apart_stays_apart() {
 }
 
 #[test]
-fn ends_to_come_are_refused() {
-    for coming in [End::Reject, End::ReplyRst] {
-        let mut policy = policy(std::iter::empty());
-        policy.root = end(coming);
-        let refused =
-            compile(&policy, &Sources::default()).map(|image| image.words.len()).expect_err("not yet");
-        assert_eq!(refused[0].code, "N0901");
-    }
-}
-
-#[test]
 fn more_trackers_than_a_class_table_holds_are_refused() {
     let mut policy = policy(std::iter::empty());
     let tracker = |number: u32| Tracker {

@@ -33,8 +33,9 @@ Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be 
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let mut file = policy_file::load(&args.file, &args.deny)?;
+    let to_come = file.set_aside_to_come();
     // A policy with errors may not mean what its claims speak of.
-    if let (Some(policy), Some(_)) = (&file.policy, &file.image) {
+    if let (Some(policy), 0) = (&file.policy, findings::errors(&file.findings)) {
         let proofs = compiler::prove::run(policy);
         file.findings.extend(proofs.diagnostics());
     }
@@ -48,6 +49,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
             "errors": errors,
             "warnings": file.findings.len() - errors,
             "findings": findings::json(&file.sources, &file.findings),
+            "not_yet": to_come,
         }))?;
     } else if let Some(policy) = file.policy.as_ref().filter(|_| errors == 0) {
         let warnings = match file.findings.len() {
@@ -55,6 +57,10 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
             _ => format!("; {}", findings::tally(&file.findings)),
         };
         writeln!(console, "{}: policy {} is well ({}){warnings}", file.name, policy.name, contents(policy))?;
+        if !to_come.is_empty() {
+            let codes: Vec<&str> = to_come.into_iter().collect();
+            writeln!(console, "{}: it cannot be compiled yet ({})", file.name, codes.join(", "))?;
+        }
     }
     if let (Format::Human, Some(first)) = (args.format.format(), file.findings.first()) {
         console.say(&format!("what a code means: lbctl explain-code {}\n", first.code));

@@ -5,7 +5,7 @@ use std::io::Write;
 use policy_lang::codes::{self, Files, PAGES, Page};
 
 use crate::console::{Console, Exit, Failure, Outcome};
-use crate::findings;
+use crate::{findings, policy_file};
 
 #[derive(clap::Args, Debug)]
 #[command(about = "Say what the code of a finding means, with an example and how to mend it", after_help = EXAMPLES)]
@@ -50,10 +50,9 @@ fn show(page: &Page, console: &mut Console) -> Result<(), Failure> {
     writeln!(console, "{}: {}\n\n{}\n", page.code, page.title(), page.meaning())?;
     if let Some(example) = page.example {
         let name = example.path.rsplit('/').next().unwrap_or(example.path);
-        let checked = policy_lang::check(name, example.text.to_owned(), &Files);
-        let mut found = checked.diagnostics;
-        found.retain(|finding| finding.code == page.code);
-        let told = findings::human(&checked.sources, &found, console.colours());
+        let mut file = policy_file::examine(name.to_owned(), example.text.to_owned(), &Files, &[])?;
+        file.findings.retain(|finding| finding.code == page.code);
+        let told = findings::human(&file.sources, &file.findings, console.colours());
         writeln!(console, "Wrong:\n")?;
         if example.text.lines().count() <= LONGEST {
             writeln!(console, "{}", indented(example.text))?;

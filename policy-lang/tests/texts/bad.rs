@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 /// Codes that no file of a sensible size earns, with the test that holds them.
 const ELSEWHERE: &[&str] = &["E0116"];
 
+/// Refused when it is compiled: `tests/tests/not_yet.rs` holds what is said about these.
+fn is_to_come(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "not-yet")
+}
+
 pub fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_path_buf()];
@@ -27,7 +32,7 @@ pub fn files(directory: &Path, ending: &str) -> Vec<PathBuf> {
 #[test]
 fn every_bad_example_is_told_as_its_snapshot_says() {
     let root = common::repository("tests/cases/bad");
-    for path in files(&root, "lbp") {
+    for path in files(&root, "lbp").into_iter().filter(|path| !is_to_come(path)) {
         let checked = common::check(&path);
         let case = path.strip_prefix(&root).expect("below the root").with_extension("");
         let name = case.to_string_lossy().replace('/', "__");
@@ -72,7 +77,9 @@ fn every_code_has_a_bad_example() {
     let written = codes_written_in("policy-lang/src");
     assert!(written.len() > 80, "the codes are found in the sources");
     let mut earned: BTreeSet<String> = ELSEWHERE.iter().map(|&code| code.to_owned()).collect();
-    for path in files(&common::repository("tests/cases/bad"), "lbp") {
+    earned.extend(written.iter().filter(|code| code.starts_with('N')).cloned());
+    let cases = files(&common::repository("tests/cases/bad"), "lbp").into_iter();
+    for path in cases.filter(|path| !is_to_come(path)) {
         let name = path.file_name().expect("a file").to_string_lossy().to_uppercase();
         let codes: BTreeSet<&str> =
             common::check(&path).diagnostics.iter().map(|finding| finding.code).collect();

@@ -30,10 +30,11 @@ fn a_page_says_what_why_and_how() {
 
 #[test]
 fn every_example_earns_its_code() {
-    for page in PAGES {
+    // What is refused when it is compiled is held by `tests/tests/not_yet.rs`.
+    for page in PAGES.iter().filter(|page| !page.code.starts_with('N')) {
         let Some(example) = page.example else {
-            // Too large to print, or said by the compiler of a policy that the language refuses or finds no fault in.
-            let is_compilers = page.code.starts_with('N') || ["07", "09"].contains(&&page.code[1..3]);
+            // Too large to print, or said by the compiler of a policy that the language finds no fault in.
+            let is_compilers = ["07", "09"].contains(&&page.code[1..3]);
             assert!(page.code == "E0116" || is_compilers, "{} has no example", page.code);
             continue;
         };
