@@ -41,7 +41,7 @@ const HEALTH: NotYet = NotYet {
 };
 pub const VIA: NotYet = NotYet {
     code: "N0508",
-    what: "a pool that answers clients itself (`via l2dsr`, `via ipip`, `via gue`)",
+    what: "direct server return (`via l2dsr`, `via ipip`, `via gue`)",
     help: "use `via nat` for now",
 };
 pub const VERIFY: NotYet =
