@@ -20,12 +20,14 @@ tree rest = match { ttl in 0-9 -> pass; else -> drop }
 ";
 
 /// The policies of the project that are drawn in snapshots.
-const POLICIES: [&str; 3] = ["firewall-tree-demo.lbp", "nat.lbp", "firewall.lbp"];
+const POLICIES: [&str; 5] = ["edge.lbp", "firewall-tree-demo.lbp", "firewall.lbp", "hero.lbp", "nat.lbp"];
+const FILES: [&str; 4] =
+    ["certs/device-0.pem", "common/bogons.lbp", "lists/blocklist.txt", "lists/geo-eu.txt"];
 
 fn policies() -> Desk {
     let desk = Desk::new(&[]);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../policies");
-    for name in POLICIES.into_iter().chain(["common/bogons.lbp", "lists/blocklist.txt"]) {
+    for name in POLICIES.into_iter().chain(FILES) {
         desk.write(name, std::fs::read(root.join(name)).expect("a policy"));
     }
     desk
@@ -40,6 +42,49 @@ fn the_policies_are_drawn_in_every_form() {
             assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{policy} as {form}: {ran}");
             let name = policy.trim_end_matches(".lbp");
             insta::assert_snapshot!(format!("{name}_{form}"), ran.out);
+        }
+    }
+}
+
+/// Every stage and every end that the language has.
+const ALL: &str = "\
+lbp 1
+set banned : addr dynamic max 64 ttl 10m
+limit calm { per src v4 /32 v6 /64; rate 50 pkt/s; burst 100; max 64 }
+synguard cookies { above 20_000 syn/s; mss 1460 }
+authority devices { certificate 0 file \"certs/device-0.pem\" }
+mapper names { reads dtls; max 64 }
+track flows { idle tcp 5m, udp 30s; max 64 }
+pool app { pick source; via nat; source 10.0.0.5; ports 1000-1999; backend a1 10.0.1.11 }
+side B when src in app
+side A otherwise
+policy all { default drop } =
+  match {
+    from B             -> translate back -> forward
+    ttl == 1           -> log short 10 pkt/s -> reject
+    ttl == 2           -> count two -> reply rst
+    icmp.type == echo-request -> every 2 at random { 1 -> reply echo; 2 -> drop }
+    proto == tcp       -> synguard cookies (bad -> drop) -> limit calm (exceed -> ban banned -> drop) -> out
+    udp.dport == 443   -> map names -> out
+    proto == udp       -> verify devices -> out
+    else               -> pass
+  }
+tree out = track flows -> translate app (empty -> drop) -> forward
+";
+
+#[test]
+fn every_stage_and_every_end_is_drawn() {
+    let desk = policies();
+    desk.write("all.lbp", ALL);
+    for form in ["ascii", "mermaid", "dot", "svg"] {
+        let ran = desk.lbctl(&["graph", "all.lbp", "--format", form]);
+        assert_eq!(ran.code, Some(0), "{form}: {ran}");
+        let stages = ["count two", "log short", "ban banned", "limit calm", "verify devices", "map names"];
+        let others =
+            ["synguard cookies", "track flows", "translate app", "translate back", "every 2 at random"];
+        let ends = ["drop", "pass", "forward", "reply echo", "reject", "reply rst"];
+        for words in stages.iter().chain(&others).chain(&ends) {
+            assert!(ran.out.contains(words), "{words} as {form}: {ran}");
         }
     }
 }

@@ -106,7 +106,7 @@ fn settings_are_said_in_the_words_of_the_language() {
     assert_eq!(
         settings,
         [
-            "90 pkt/min, burst 1000; per src v4 /32 v6 /64; max 65_536",
+            "90 pkt/min, burst 1_000; per src v4 /32 v6 /64; max 65_536",
             "2 Mbit/s, burst 64KiB",
             "idle tcp 5m, udp 1500ms; half_open 5s; max 2_000_000",
             "maglev 65_537 by flow; via nat",

@@ -65,8 +65,8 @@ pub(super) fn settings(policy: &Policy, stage: &StageKind) -> Vec<String> {
         }),
         StageKind::Map { mapper, .. } => policy.mappers.get(mapper.index()).map(|mapper| {
             let protocol = match mapper.protocol {
-                MapperProtocol::Dtls => "dtls",
-                MapperProtocol::Quic => "quic",
+                MapperProtocol::Dtls => "reads dtls",
+                MapperProtocol::Quic => "reads quic",
             };
             let idle = format!("idle {}, wait {}", duration(mapper.idle), duration(mapper.wait));
             vec![protocol.to_owned(), idle, format!("max {}", number(mapper.max.into()))]
@@ -232,12 +232,9 @@ fn largest<'u>(number: u64, units: &[(&'u str, u64)]) -> (u64, &'u str) {
     fits
 }
 
-/// As the language writes large numbers: `65_536`; four digits stand alone.
+/// As the language writes large numbers: `65_536`.
 fn number(number: u64) -> String {
     let digits = number.to_string();
-    if digits.len() <= 4 {
-        return digits;
-    }
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {

@@ -50,7 +50,8 @@ pub fn document(figure: &Figure, source: &str, terminal: Terminal) -> String {
     }
     for pool in &figure.pools {
         author.out.push('\n');
-        author.line("", vec![plain(format!("{}: {}", pool.title, pool.settings.join("; ")))]);
+        author.line("", vec![plain(&pool.title)]);
+        author.settings("  ", &pool.settings);
         let rows: Vec<Vec<String>> = pool.rows.iter().map(|row| row.to_vec()).collect();
         for row in columns(&rows, &[], "  ").lines() {
             author.line("", vec![plain(row)]);
@@ -94,6 +95,19 @@ impl Author<'_> {
                 self.line(indent, vec![plain("→ "), end]);
             }
         }
+    }
+
+    /// Settings side by side, as many as a line holds.
+    fn settings(&mut self, indent: &str, settings: &[String]) {
+        let mut line = String::new();
+        for setting in settings {
+            if !line.is_empty() && indent.width() + line.width() + 2 + setting.width() > self.terminal.width {
+                self.line(indent, vec![quiet(std::mem::take(&mut line))]);
+            }
+            line.push_str(if line.is_empty() { "" } else { "; " });
+            line.push_str(setting);
+        }
+        self.line(indent, vec![quiet(line)]);
     }
 
     fn exit(&mut self, indent: &str, exit: &Exit) {

@@ -45,13 +45,11 @@ pub fn document(figure: &Figure) -> String {
             (true, Sort::Default) => "dotted",
         };
         let colour = if way.reached { String::new() } else { format!(", color={}", quoted(FADED.line)) };
-        let default = if way.sort == Sort::Default { " (default)" } else { "" };
         let label = match way.label.is_empty() {
             true => String::new(),
             false => {
-                let shown = wrapped(&without_middle(&way.label, 3 * WIDTH), WIDTH).join("\n");
-                let shown = quoted(&format!("{shown}{default}"));
-                format!(", label={shown}, labeltooltip={}", quoted(&way.label))
+                let shown = wrapped(&way.shown(3 * WIDTH), WIDTH).join("\n");
+                format!(", label={}, labeltooltip={}", quoted(&shown), quoted(&way.label))
             }
         };
         let _ = writeln!(out, "  n{} -> n{} [style={style}{colour}{label}];", way.from, way.to);

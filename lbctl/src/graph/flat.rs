@@ -1,10 +1,11 @@
 //! Owns the drawing as numbered boxes and the ways between them, for forms that leave the places to others. Never a
 //! syntax.
 
-use compiler::figure::{Chain, Figure, Kind, Select, Tail, Tree, end_label};
+use compiler::figure::{Chain, Figure, Kind, Label, Select, Tail, Tree, end_label};
 
 use crate::graph::style::{Look, verdict};
 use crate::graph::way_label;
+use crate::table::without_middle;
 
 /// Boxes in groups, and ways between them.
 #[derive(Debug, Default)]
@@ -51,13 +52,27 @@ pub struct Way {
     pub reached: bool,
     /// Empty for what comes next.
     pub label: String,
+    /// An arm's number in its match, from 1.
+    pub order: Option<usize>,
+}
+
+impl Way {
+    /// The label in at most `longest` columns, with the number of an arm, as pictures do not keep the order.
+    pub fn shown(&self, longest: usize) -> String {
+        let label = without_middle(&self.label, longest);
+        match self.order {
+            Some(order) => format!("{order}: {label}"),
+            None if self.sort == Sort::Default => format!("{label} (default)"),
+            None => label,
+        }
+    }
 }
 
 pub fn flat(figure: &Figure) -> Flat {
     let mut author = Author { flat: Flat::default(), calls: Vec::new(), trees: &figure.trees };
     author.group("root".to_owned(), true);
     let start = author.add(Look::Start, true, "packet".to_owned(), figure.settings.clone());
-    author.chain(&figure.root, Open { from: start, sort: Sort::Next, label: String::new() });
+    author.chain(&figure.root, Open::new(start, Sort::Next, String::new()));
     // The box that each tree is entered by.
     let mut entries = vec![None; figure.trees.len()];
     for (tree, entry) in figure.trees.iter().zip(&mut entries) {
@@ -94,6 +109,13 @@ struct Open {
     from: usize,
     sort: Sort,
     label: String,
+    order: Option<usize>,
+}
+
+impl Open {
+    fn new(from: usize, sort: Sort, label: String) -> Open {
+        Open { from, sort, label, order: None }
+    }
 }
 
 impl Author<'_> {
@@ -117,8 +139,9 @@ impl Author<'_> {
     }
 
     fn way(&mut self, open: &Open, to: usize, reached: bool) {
-        let Open { from, sort, label } = open;
-        self.flat.ways.push(Way { from: *from, to, sort: *sort, reached, label: label.clone() });
+        let Open { from, sort, label, order } = open;
+        let way = Way { from: *from, to, sort: *sort, reached, label: label.clone(), order: *order };
+        self.flat.ways.push(way);
     }
 
     fn chain(&mut self, chain: &Chain, open: Open) {
@@ -135,17 +158,17 @@ impl Author<'_> {
             }
             for exit in &step.exits {
                 let sort = if exit.written { Sort::Exit } else { Sort::Default };
-                self.chain(&exit.chain, Open { from: number, sort, label: exit.names.join(", ") });
+                self.chain(&exit.chain, Open::new(number, sort, exit.names.join(", ")));
             }
             let label = if step.kind == Kind::Filter { "holds" } else { "" };
-            open = Some(Open { from: number, sort: Sort::Next, label: label.to_owned() });
+            open = Some(Open::new(number, Sort::Next, label.to_owned()));
         }
         let number = match &chain.tail {
             Tail::Tree(tree) => {
                 let open = open.unwrap_or_else(|| {
                     // A tree that is but another name of a tree.
                     let from = self.call(*tree, reached);
-                    Open { from, sort: Sort::Next, label: String::new() }
+                    Open::new(from, Sort::Next, String::new())
                 });
                 self.calls.push((self.flat.ways.len(), *tree));
                 return self.way(&open, 0, reached);
@@ -165,9 +188,12 @@ impl Author<'_> {
     }
 
     fn ways(&mut self, select: &Select, from: usize) {
+        let mut before = 0;
         for way in &select.ways {
             let label = way_label(&way.label, select);
-            self.chain(&way.chain, Open { from, sort: Sort::Arm, label });
+            let order = matches!(way.label, Label::Guard(_)).then_some(before + 1);
+            before += if let Label::More(count) = way.label { count } else { 1 };
+            self.chain(&way.chain, Open { from, sort: Sort::Arm, label, order });
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn document(figure: &Figure) -> Value {
             Sort::Exit => "exit",
             Sort::Default => "default",
         };
-        json!({ "from": way.from, "to": way.to, "kind": sort, "label": way.label, "reached": way.reached })
+        json!({ "from": way.from, "to": way.to, "kind": sort, "label": way.label, "arm": way.order, "reached": way.reached })
     });
     let pools = figure
         .pools

@@ -40,10 +40,9 @@ pub fn document(figure: &Figure) -> String {
             (true, Sort::Next | Sort::Arm) => "-->",
             _ => "-.->",
         };
-        let default = if way.sort == Sort::Default { " (default)" } else { "" };
         let label = match way.label.is_empty() {
             true => String::new(),
-            false => format!("|\"{}{default}\"|", escaped(&without_middle(&way.label, WIDTH))),
+            false => format!("|\"{}\"|", escaped(&way.shown(WIDTH))),
         };
         let _ = writeln!(out, "  n{} {arrow}{label} n{}", way.from, way.to);
     }
