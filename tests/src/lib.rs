@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accepted;
+pub mod any_text;
 pub mod balancer;
 pub mod case;
 pub mod cli;
@@ -11,6 +12,7 @@ pub mod differential;
 pub mod frame;
 pub mod kernel;
 pub mod many_arms;
+pub mod mutate;
 pub mod oracle;
 pub mod policy_text;
 pub mod probes;

@@ -1,0 +1,104 @@
+//! Owns what must hold whatever the text of a policy: findings have places, what checks can be compiled, proved, run and
+//! explained, and the formatter changes nothing. Never which texts are tried.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use compiler::explain::{Question, explain};
+use compiler::{expect, prove};
+use policy_lang::codes::PAGES;
+use policy_lang::diagnostic::{Diagnostic, Severity};
+use policy_lang::format;
+use policy_lang::policy::{Policy, Step};
+use policy_lang::source::{Loader, Sources, Span};
+
+/// Texts by name, without a disk.
+#[derive(Clone, Debug, Default)]
+pub struct Texts(pub BTreeMap<PathBuf, String>);
+
+impl Loader for Texts {
+    fn load(&self, name: &Path) -> Result<String, String> {
+        self.0.get(name).cloned().ok_or_else(|| "no such file".to_owned())
+    }
+}
+
+/// How far a text came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Came {
+    Refused,
+    Checked,
+    Compiled,
+}
+
+/// Does with a text all that can be done without a kernel.
+///
+/// # Panics
+/// Where anything does not hold; the message says what.
+pub fn examine(text: &str, files: &Texts) -> Came {
+    let checked = policy_lang::check("p.lbp", text.to_owned(), files);
+    placed(&checked.sources, &checked.diagnostics);
+    let has_error = checked.diagnostics.iter().any(|one| one.severity == Severity::Error);
+    assert_eq!(checked.policy.is_none(), has_error, "a policy comes out if and only if there is no error");
+    formatted(text);
+    match &checked.policy {
+        None => Came::Refused,
+        Some(policy) => meant(policy, &checked.sources),
+    }
+}
+
+fn meant(policy: &Policy, sources: &Sources) -> Came {
+    let compiled = compiler::compile(policy, sources);
+    if let Err(refused) = &compiled {
+        assert!(!refused.is_empty(), "refused without a reason");
+        placed(sources, refused);
+    }
+    placed(sources, &prove::run(policy).diagnostics());
+    let report = expect::run(policy, sources, compiled.as_ref().ok());
+    for packet in report.tests.iter().flat_map(|test| &test.packets) {
+        let is_agreed = !matches!(packet.finding, expect::Finding::Disagreed { .. });
+        assert!(is_agreed, "evaluator and tables disagree: {packet:#?}");
+    }
+    for place in compiler::coverage::places(policy, &report.reached) {
+        within(sources, place.span);
+    }
+    for block in &policy.expects {
+        let steps = block.steps.iter().filter(|step| !matches!(step, Step::Packet { times, .. } if *times > 1_000));
+        let questions: Vec<Question> = steps.cloned().map(Question::Step).collect();
+        for step in explain(policy, &questions).iter().flat_map(|answer| &answer.way) {
+            step.step.span.into_iter().for_each(|span| within(sources, span));
+        }
+    }
+    if compiled.is_ok() { Came::Compiled } else { Came::Checked }
+}
+
+/// The formatter refuses a text, or gives one that it leaves alone.
+fn formatted(text: &str) {
+    match format::format("p.lbp", text) {
+        Ok(once) => match format::format("p.lbp", &once) {
+            Ok(twice) => assert_eq!(once, twice, "formatted twice is formatted once"),
+            Err(_) => panic!("what the formatter made is refused:\n{once}"),
+        },
+        Err(format::Refused::Unread { diagnostics, .. }) => {
+            assert!(!diagnostics.is_empty(), "refused to format without a reason");
+        }
+        Err(format::Refused::Changed) => panic!("the formatter would change the meaning"),
+    }
+}
+
+/// Every finding has a page, words, and places within the texts.
+fn placed(sources: &Sources, findings: &[Diagnostic]) {
+    for finding in findings {
+        assert!(PAGES.iter().any(|page| page.code == finding.code), "{} has no page", finding.code);
+        assert!(!finding.message.is_empty(), "{} says nothing", finding.code);
+        within(sources, finding.primary.0);
+        finding.secondary.iter().for_each(|(span, _)| within(sources, *span));
+    }
+}
+
+fn within(sources: &Sources, span: Span) {
+    let source = sources.file(span.file);
+    let text = source.text.get(span.start as usize..span.end as usize);
+    assert!(text.is_some(), "{span:?} does not lie within {}, on the borders of characters", source.name);
+    let place = sources.place(span);
+    assert!(place.line > 0 && place.column > 0, "{place:?}");
+}

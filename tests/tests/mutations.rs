@@ -1,0 +1,95 @@
+//! Owns ten thousand damaged policies: each gives findings with places or a policy that can be compiled, proved, run and
+//! explained, and never a panic. Never the language's own tests of chosen texts, nor files.
+//!
+//! `LBCTL_SEED=N` starts from another seed, `LBCTL_MUTANTS=N` says how many there are; a run is the same on every machine.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use lb_tests::accepted::{random, written};
+use lb_tests::any_text::{Came, Texts, examine};
+use lb_tests::mutate::mutant;
+
+/// Damaged texts of an ordinary run.
+const MUTANTS: u64 = 10_000;
+
+/// For one text, on a busy machine and without optimisation.
+const LONGEST: Duration = Duration::from_secs(20);
+
+const POLICIES: [&str; 5] = ["edge.lbp", "hero.lbp", "firewall-tree-demo.lbp", "firewall.lbp", "nat.lbp"];
+
+/// What the policies and the bad examples include, and one that leads back to the text itself.
+fn files() -> Texts {
+    let mut files = BTreeMap::from([(PathBuf::from("p.lbp"), "lbp 1\ninclude \"p.lbp\"\n".to_owned())]);
+    for name in ["common/bogons.lbp", "lists/blocklist.txt", "lists/geo-eu.txt"] {
+        files.insert(name.into(), written(name));
+    }
+    for below in bad("txt").into_iter().chain(bad("lbp")) {
+        let name = below.file_name().expect("a file");
+        if below.parent().is_some_and(|parent| parent.ends_with("files")) {
+            files.insert(Path::new("files").join(name), text(&below));
+        }
+    }
+    Texts(files)
+}
+
+fn bad(ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/bad")];
+    while let Some(directory) = open.pop() {
+        for entry in std::fs::read_dir(&directory).expect("the directory can be read") {
+            let path = entry.expect("the entry can be read").path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == ending) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn text(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+#[test]
+fn damaged_policies_are_told_or_carried_out() {
+    let (first, count) = (number("LBCTL_SEED").unwrap_or(0), number("LBCTL_MUTANTS").unwrap_or(MUTANTS));
+    let files = files();
+    let mut texts: Vec<String> = POLICIES.iter().map(|name| written(name)).collect();
+    texts.extend((0..20).filter_map(|seed| random(seed).ok()).map(|(text, _)| text));
+    let policies = texts.len();
+    texts.extend(bad("lbp").iter().map(|path| text(path)));
+    let others: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let mut came: BTreeMap<Came, u64> = BTreeMap::new();
+    let mut slowest = Duration::ZERO;
+    for seed in first..first + count {
+        let mut rng = Rng::with_seed(seed);
+        let among = if rng.u32(0..4) == 0 { texts.len() } else { policies };
+        let of = rng.usize(0..among);
+        let text = mutant(&mut rng, &texts[of], &others);
+        let start = Instant::now();
+        let examined = catch_unwind(AssertUnwindSafe(|| examine(&text, &files)));
+        let took = start.elapsed();
+        let Ok(how_far) = examined else { panic!("mutant {seed} (see the panic above):\n{text}") };
+        assert!(took < LONGEST, "mutant {seed} took {took:?}:\n{text}");
+        slowest = slowest.max(took);
+        *came.entry(how_far).or_default() += 1;
+    }
+    println!("{came:?}, the slowest {slowest:?}");
+    // Mutants that are all refused, or all carried out, would say little.
+    if count >= MUTANTS {
+        assert!(came.len() == 3 || !came.contains_key(&Came::Checked), "{came:?}");
+        assert!([Came::Refused, Came::Compiled].iter().all(|kind| came.get(kind) >= Some(&(count / 20))), "{came:?}");
+    }
+}
