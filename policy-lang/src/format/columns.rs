@@ -192,6 +192,7 @@ fn level_from(
 fn start(line: &Line<'_>, token: usize) -> usize {
     let before = Line {
         tokens: line.tokens.iter().take(token + 1).copied().collect(),
+        flush: false,
         comment: None,
         blank_before: false,
         indent: 0,

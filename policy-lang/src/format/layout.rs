@@ -25,6 +25,8 @@ pub(super) enum Inside {
 pub(super) struct Line<'t> {
     pub tokens: Vec<Token<'t>>,
     pub comment: Option<Comment<'t>>,
+    /// As written, it starts in column 1.
+    pub flush: bool,
     pub blank_before: bool,
     pub indent: usize,
     pub inside: Inside,
@@ -54,6 +56,7 @@ pub(super) fn lines(text: &str) -> Vec<Line<'_>> {
         let line = Line {
             tokens: without_idle_ends(&written.tokens),
             comment: written.comment,
+            flush: written.flush,
             blank_before: blank && !lines.is_empty(),
             indent: 0,
             inside: Inside::Nothing,
@@ -100,6 +103,7 @@ fn open_up<'t>(line: Line<'t>, lines: &mut Vec<Line<'t>>) {
     let mut comment = line.comment;
     let mut tokens = Vec::new();
     let mut blank_before = line.blank_before;
+    let mut flush = line.flush;
     let mut cut = |tokens: &mut Vec<Token<'t>>, lines: &mut Vec<Line<'t>>| {
         if !tokens.is_empty() {
             let tokens = std::mem::take(tokens);
@@ -107,13 +111,14 @@ fn open_up<'t>(line: Line<'t>, lines: &mut Vec<Line<'t>>) {
             lines.push(Line {
                 tokens,
                 comment,
+                flush,
                 blank_before,
                 indent: 0,
                 inside: Inside::Nothing,
                 whole: false,
                 stops: Vec::new(),
             });
-            blank_before = false;
+            (blank_before, flush) = (false, false);
         }
     };
     for token in line.tokens {
@@ -152,9 +157,8 @@ fn indent(lines: &mut [Line<'_>]) {
         let Some(line) = lines.get_mut(at) else { break };
         let Some(first) = line.tokens.first().map(|token| token.text) else { continue };
         line.inside = open.last().map_or(Inside::Nothing, |open| open.inside);
-        let starts_item = open.is_empty()
-            && (KEYWORDS.contains(&first) || first == "lbp")
-            && !goes_on(first, last, Inside::Nothing);
+        let edition = first == "lbp" && before.is_none();
+        let starts_item = open.is_empty() && (edition || line.flush && KEYWORDS.contains(&first));
         let mut continues = false;
         if matches!(first, "}" | ")") {
             line.indent = open.last().map_or(0, |open| open.indent);

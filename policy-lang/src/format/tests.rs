@@ -85,3 +85,11 @@ fn a_line_of_many_words_takes_no_longer_than_many_lines() {
     of(&format!("lbp 1\npolicy p = match {{ {arms}else -> pass }}\n"));
     assert!(start.elapsed() < std::time::Duration::from_secs(10), "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_keyword_in_column_1_starts_an_item_whatever_the_line_before_ends_in() {
+    let text = "lbp 1\nside a when src in not\nside b otherwise\n";
+    assert_eq!(of(text), text);
+    let text = "lbp 1\ntree t =\n  limit l (exceed -> drop)\n    -> track\n    -> drop\nconst when = 5\nconst b = when\nconst c = 6\n";
+    assert_eq!(of(text), text.replace("const b =", "const b    =").replace("const c =", "const c    ="));
+}
