@@ -7,8 +7,8 @@ use crate::ast::{Block, Setting, Word};
 use crate::policy::{Authority, Certificate};
 use crate::report::suggestion;
 use crate::source::Span;
+use crate::value::Fault;
 use crate::value::certificate::{self, Identity};
-use crate::value::{Fault, quantity};
 
 const KNOWN: &[&str] = &["certificate", "key", "revoked", "verify", "strip", "replay"];
 const MANY: &[&str] = &["certificate", "key", "revoked"];
@@ -44,7 +44,7 @@ impl Typing<'_> {
                     [] => authority.strip = true,
                     _ => self.shape(setting, "`strip` alone; without it the trailer is sent on"),
                 },
-                _ => authority.replay = self.positive(setting).or(authority.replay),
+                _ => authority.replay = self.time_setting(setting).or(authority.replay),
             }
         }
         if !written(block, "certificate") && !written(block, "key") {
@@ -97,13 +97,7 @@ impl Typing<'_> {
     }
 
     fn certificate_id(&mut self, word: &Word) -> Option<u8> {
-        match quantity::count_in(&word.text, 0, 255) {
-            Ok(id) => u8::try_from(id).ok(),
-            Err(fault) => {
-                self.fault(word, fault.help("the trailer has one byte for the id: 256 certificates at most"));
-                None
-            }
-        }
+        self.count_in(word, 0, 255).and_then(|id| u8::try_from(id).ok())
     }
 
     /// Adds a certificate unless its id or its key is there already.

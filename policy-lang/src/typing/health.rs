@@ -67,11 +67,11 @@ impl Typing<'_> {
                         self.number_setting(setting, 1, 65_535).and_then(|port| port.try_into().ok())
                 }
                 "interval" => {
-                    health.interval = self.positive(setting).unwrap_or(health.interval);
+                    health.interval = self.time_setting(setting).unwrap_or(health.interval);
                     timed = timed.or(Some(setting.span));
                 }
                 "timeout" => {
-                    health.timeout = self.positive(setting).unwrap_or(health.timeout);
+                    health.timeout = self.time_setting(setting).unwrap_or(health.timeout);
                     timed = Some(setting.span);
                 }
                 "fall" => health.fall = self.number_setting(setting, 1, 255).unwrap_or(health.fall),
@@ -108,18 +108,6 @@ impl Typing<'_> {
                 Ok(_) => self.shape(setting, "`status 200` or `status 200-399`: 100 to 599"),
                 Err(fault) => self.fault(word, fault),
             },
-        }
-    }
-
-    /// A setting that is one number.
-    pub(super) fn number_setting(&mut self, setting: &Setting, low: u64, high: u64) -> Option<u32> {
-        let word = self.one_word(setting)?;
-        match quantity::count_in(&word.text, low, high) {
-            Ok(number) => u32::try_from(number).ok(),
-            Err(fault) => {
-                self.fault(word, fault);
-                None
-            }
         }
     }
 }

@@ -5,7 +5,6 @@ use super::settings::written;
 use crate::ast::Word;
 use crate::policy::Interface;
 use crate::source::Span;
-use crate::value::quantity;
 
 /// Bytes of a device's name (IFNAMSIZ less the zero at its end, `include/uapi/linux/if.h`).
 const LONGEST: usize = 15;
@@ -22,12 +21,9 @@ impl Typing<'_> {
                     for word in self.word_list(setting).unwrap_or_default() {
                         self.device(&mut interface, word, &mut taken);
                     }
-                } else if let Some(word) = self.one_word(setting) {
+                } else {
                     // RFC 791: every host takes 68 bytes; the total length has 16 bits.
-                    match quantity::count_in(&word.text, 68, 65_535) {
-                        Ok(mtu) => interface.mtu = u32::try_from(mtu).ok(),
-                        Err(fault) => self.fault(word, fault),
-                    }
+                    interface.mtu = self.number_setting(setting, 68, 65_535);
                 }
             }
             if !written(block, "device") {

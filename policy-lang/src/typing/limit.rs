@@ -56,37 +56,18 @@ impl Typing<'_> {
             let why = "the burst says how many may come at once";
             self.missing(name, "limit", "burst", why, "`burst 100`, in the rate's unit");
         }
-        let Some(rate) = find("rate").and_then(|setting| self.rate(setting)) else { return limit };
+        let Some(setting) = find("rate") else { return limit };
+        let Some(words) = self.one_group(setting, "`rate 50 conn/s`") else { return limit };
+        let Some(rate) = self.rate(words, setting.span) else { return limit };
         (limit.rate, limit.unit, limit.per) = (rate.amount, rate.unit, rate.per);
         if let Some(setting) = find("burst")
             && let Some(words) = self.one_group(setting, "`burst 100`")
+            && let Some(burst) = self.burst(words, rate, setting.span)
         {
-            let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
-            match quantity::burst(&text, rate.unit) {
-                Ok(burst) => {
-                    limit.burst = burst;
-                    self.burst_is_enough(setting, rate, burst);
-                }
-                Err(fault) => {
-                    let finding = self.report.error(fault.code, setting.span, fault.message);
-                    finding.help(fault.help.unwrap_or_default());
-                }
-            }
+            limit.burst = burst;
+            self.burst_is_enough(setting, rate, burst);
         }
         limit
-    }
-
-    pub(super) fn rate(&mut self, setting: &Setting) -> Option<Rate> {
-        let words = self.one_group(setting, "`rate 50 conn/s`")?;
-        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
-        match quantity::rate(&text) {
-            Ok(rate) => Some(rate),
-            Err(fault) => {
-                let finding = self.report.error(fault.code, setting.span, fault.message);
-                finding.help(fault.help.unwrap_or_default());
-                None
-            }
-        }
     }
 
     /// The coarse clock steps by 4 ms (CONFIG_HZ=250): a smaller burst would be refilled only in part.
@@ -142,17 +123,5 @@ impl Typing<'_> {
             if high == 32 { key.v4 = length } else { key.v6 = length }
         }
         Some(key)
-    }
-
-    /// `max 65_536`: entries of a table.
-    pub(super) fn table_max(&mut self, setting: &Setting) -> Option<u32> {
-        let word = self.one_word(setting)?;
-        match quantity::count_in(&word.text, 1, 1 << 26) {
-            Ok(max) => u32::try_from(max).ok(),
-            Err(fault) => {
-                self.fault(word, fault);
-                None
-            }
-        }
     }
 }

@@ -44,8 +44,8 @@ impl Typing<'_> {
                         None => {}
                     },
                     "max" => mapper.max = self.table_max(setting).unwrap_or(mapper.max),
-                    "idle" => mapper.idle = self.positive(setting).unwrap_or(mapper.idle),
-                    _ => mapper.wait = self.positive(setting).unwrap_or(mapper.wait),
+                    "idle" => mapper.idle = self.time_setting(setting).unwrap_or(mapper.idle),
+                    _ => mapper.wait = self.time_setting(setting).unwrap_or(mapper.wait),
                 }
             }
             if !written(block, "reads") {

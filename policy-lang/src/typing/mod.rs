@@ -3,6 +3,7 @@
 
 mod assertion;
 mod authority;
+mod backend;
 mod certificates;
 mod chain;
 mod endpoint;
@@ -12,6 +13,7 @@ mod health;
 mod interface;
 mod limit;
 mod mapper;
+mod numbers;
 mod packet;
 mod pool;
 mod set;
@@ -172,7 +174,11 @@ pub(crate) fn policy(
 impl Typing<'_> {
     /// Reports a literal that cannot be read.
     fn fault(&mut self, word: &Word, fault: Fault) {
-        let finding = self.report.error(fault.code, word.span, fault.message);
+        self.fault_at(word.span, fault);
+    }
+
+    fn fault_at(&mut self, place: crate::source::Span, fault: Fault) {
+        let finding = self.report.error(fault.code, place, fault.message);
         if let Some(cure) = fault.help {
             finding.help(cure);
         }

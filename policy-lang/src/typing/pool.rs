@@ -7,13 +7,12 @@ use super::settings::written;
 use crate::ast::{Block, Setting, Word};
 use crate::names::Kind;
 use crate::policy::{Backend, HealthCheck, Pick, Pool, Via};
-use crate::value::{addr, quantity};
 
 const KNOWN: &[&str] = &["pick", "via", "source", "ports", "backend", "health"];
 /// Generic UDP Encapsulation, as IANA assigned it.
 const GUE_PORT: u16 = 6_080;
 /// Largest slot table.
-const SLOTS: u64 = 1 << 22;
+const SLOTS: u32 = 1 << 22;
 
 impl Typing<'_> {
     pub(super) fn type_pools(&mut self) {
@@ -57,12 +56,11 @@ impl Typing<'_> {
                 }
                 "ports" => {
                     if let Some(word) = self.one_word(setting) {
-                        match quantity::range(&word.text, 65_535) {
-                            Ok((0, _)) => {
+                        match self.port_range(word) {
+                            Some((0, _)) => {
                                 self.report.error("E0302", word.span, "port 0 is no source port");
                             }
-                            Ok((first, last)) => pool.ports = Some((first as u16, last as u16)),
-                            Err(fault) => self.fault(word, fault),
+                            range => pool.ports = range,
                         }
                     }
                 }
@@ -236,16 +234,10 @@ impl Typing<'_> {
             ["source"] => return Some(Pick::Source),
             ["least-connections"] => return Some(Pick::LeastConnections),
             ["hash", "by", "cert"] => return Some(Pick::Certificate),
-            ["maglev", number, "by", key @ ("flow" | "src")] => match quantity::count_in(number, 2, SLOTS) {
-                Ok(slots) => {
-                    let slots = u32::try_from(slots).unwrap_or(u32::MAX);
-                    return Some(Pick::Maglev { slots, by_flow: *key == "flow" });
-                }
-                Err(fault) => {
-                    self.report.error(fault.code, setting.span, fault.message);
-                    return None;
-                }
-            },
+            ["maglev", _, "by", key @ ("flow" | "src")] => {
+                let slots = self.count_in(words.get(1)?, 2, SLOTS)?;
+                return Some(Pick::Maglev { slots, by_flow: *key == "flow" });
+            }
             _ => {}
         }
         const WORDS: [&str; 7] =
@@ -271,10 +263,10 @@ impl Typing<'_> {
             (["l2dsr"], _) => return Some(Via::L2dsr),
             (["ipip"], _) => return Some(Via::Ipip),
             (["gue"], _) => return Some(Via::Gue { port: GUE_PORT }),
-            (["gue", "port", _], [.., port]) => match quantity::count_in(&port.text, 1, 65_535) {
-                Ok(port) => return u16::try_from(port).ok().map(|port| Via::Gue { port }),
-                Err(fault) => self.fault(port, fault),
-            },
+            (["gue", "port", _], [.., port]) => {
+                let port = self.count_in(port, 1, 65_535)?;
+                return u16::try_from(port).ok().map(|port| Via::Gue { port });
+            }
             ([other], [word]) => {
                 self.report
                     .error("E0310", word.span, format!("`{other}` is no way to reach a backend"))
@@ -283,115 +275,6 @@ impl Typing<'_> {
             _ => self.shape(setting, FORM),
         }
         None
-    }
-
-    /// `backend NAME ADDRESS[:PORT], … [weight N] [drain] [max_conn N]`.
-    fn backend(&mut self, pool: &mut Pool, setting: &Setting) {
-        const FORM: &str = "`backend NAME ADDRESS[:PORT], ADDRESS[:PORT] weight 1 drain`";
-        let Some((name, _)) = setting.groups.first().and_then(|group| group.split_first()) else {
-            return self.shape(setting, FORM);
-        };
-        if addr::looks_like(&name.text) || name.quoted {
-            return self.shape(setting, FORM);
-        }
-        if let Some(twin) = pool.backends.iter().find(|backend| backend.name == name.text) {
-            self.report
-                .error("E0202", name.span, format!("backend `{}` is declared twice", name.text))
-                .also(twin.span, "declared first");
-            return;
-        }
-        if let Some(symbol) = self.names.look_up(&name.text) {
-            let kind = symbol.kind.word();
-            self.report
-                .error("E0202", name.span, format!("`{}` is the name of a {kind} already", name.text))
-                .also(symbol.span, "declared here")
-                .help("rename one of the two");
-            return;
-        }
-        let mut backend = Backend {
-            name: name.text.clone(),
-            span: name.span,
-            v4: None,
-            v6: None,
-            weight: 1,
-            drain: false,
-            max_conn: None,
-        };
-        let last = setting.groups.len() - 1;
-        for (position, group) in setting.groups.iter().enumerate() {
-            let mut words = group.iter().skip(usize::from(position == 0));
-            let Some(address) = words.next() else { return self.shape(setting, FORM) };
-            self.backend_address(&mut backend, address);
-            let options: Vec<&Word> = words.collect();
-            if position < last && !options.is_empty() {
-                return self.shape(setting, FORM);
-            }
-            self.backend_options(&mut backend, setting, &options);
-        }
-        pool.backends.push(backend);
-    }
-
-    fn backend_address(&mut self, backend: &mut Backend, word: &Word) {
-        let (host, port) = match addr::host_port(&word.text) {
-            Ok(parts) => parts,
-            Err(fault) => return self.fault(word, fault),
-        };
-        let host = Word { text: host.to_owned(), ..word.clone() };
-        for (_, address) in self.literal_addresses(&host) {
-            let port = port.unwrap_or(0);
-            let taken = match address {
-                IpAddr::V4(address) => backend.v4.replace((address, port)).is_some(),
-                IpAddr::V6(address) => backend.v6.replace((address, port)).is_some(),
-            };
-            if taken {
-                self.report
-                    .error(
-                        "E0312",
-                        word.span,
-                        format!("backend `{}` has two addresses of one family", backend.name),
-                    )
-                    .help("declare a second backend");
-            }
-        }
-    }
-
-    fn backend_options(&mut self, backend: &mut Backend, setting: &Setting, options: &[&Word]) {
-        let mut options = options.iter();
-        while let Some(option) = options.next() {
-            match option.text.as_str() {
-                "drain" => backend.drain = true,
-                "weight" => {
-                    let Some(word) = options.next() else { return self.shape(setting, "`weight 3`") };
-                    match quantity::count_in(&word.text, 0, 1_000) {
-                        Ok(weight) => backend.weight = u32::try_from(weight).unwrap_or(1),
-                        Err(fault) => self.fault(word, fault),
-                    }
-                }
-                "max_conn" => {
-                    let Some(word) = options.next() else { return self.shape(setting, "`max_conn 1_000`") };
-                    match quantity::count_in(&word.text, 1, 1 << 26) {
-                        Ok(most) => backend.max_conn = u32::try_from(most).ok(),
-                        Err(fault) => self.fault(word, fault),
-                    }
-                }
-                other => {
-                    let message = format!("backend `{}` has no option `{other}`", backend.name);
-                    let cure = crate::report::suggestion(other, ["weight", "drain", "max_conn"]);
-                    self.report.error("E0210", option.span, message).help(cure);
-                    return;
-                }
-            }
-        }
-    }
-
-    /// A pool and index of the backend with this name; several pools may have one.
-    pub(super) fn backends_named(&self, name: &str) -> Vec<(u32, u32)> {
-        let mut found = Vec::new();
-        for (pool, at) in self.pools.iter().zip(0..) {
-            let index = pool.backends.iter().position(|backend| backend.name == name);
-            found.extend(index.map(|index| (at, index as u32)));
-        }
-        found
     }
 
     /// Whether a pool by this name is declared.

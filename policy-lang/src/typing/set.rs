@@ -10,13 +10,13 @@ use crate::load::below;
 use crate::names::Kind;
 use crate::policy::{AddrSet, Dynamic, Set, SetId};
 use crate::source::{FileId, Source, Span};
+use crate::value::addr;
 use crate::value::addr::{except_of, union_of};
-use crate::value::{addr, quantity};
 
 /// Sets may be made of sets this deep.
 const DEPTH: usize = 64;
 /// Entries of a set that is not written out.
-const LARGEST: u64 = 1 << 24;
+const LARGEST: u32 = 1 << 24;
 
 /// What `except` takes away in a set.
 pub(super) struct Exception {
@@ -196,10 +196,7 @@ impl Typing<'_> {
                 .help("add `max 100_000` behind the file");
             return;
         };
-        let max = match quantity::count_in(&max.text, 1, LARGEST) {
-            Ok(max) => u32::try_from(max).unwrap_or(u32::MAX),
-            Err(fault) => return self.fault(max, fault),
-        };
+        let Some(max) = self.count_in(max, 1, LARGEST) else { return };
         if let Some(addrs) = self.list_file(path, single, max)
             && let Some(set) = self.sets.get_mut(index)
         {
@@ -214,9 +211,9 @@ impl Typing<'_> {
         for pair in words.get(1..).unwrap_or(&[]).chunks(2) {
             match pair {
                 [word, value] if word.text == "max" && max.is_none() => {
-                    match quantity::count_in(&value.text, 1, LARGEST) {
-                        Ok(count) => max = u32::try_from(count).ok(),
-                        Err(fault) => return self.fault(value, fault),
+                    max = self.count_in(value, 1, LARGEST);
+                    if max.is_none() {
+                        return;
                     }
                 }
                 [word, value] if word.text == "ttl" && dynamic.ttl.is_none() => {

@@ -2,13 +2,11 @@
 //! it takes. Never what one setting means.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::Typing;
 use crate::ast::{Block, Setting, Word};
 use crate::report::{nearest, suggestion};
 use crate::source::Span;
-use crate::value::quantity;
 
 /// Whether the block has this setting, be it with a slip in its name (which has been told).
 pub(super) fn written(block: &Block, name: &str) -> bool {
@@ -85,26 +83,6 @@ impl Typing<'_> {
                 .help(format!("write `{name} A, B`"));
         }
         words
-    }
-
-    /// A setting that is one duration, of more than nothing.
-    pub(super) fn positive(&mut self, setting: &Setting) -> Option<Duration> {
-        let word = self.one_word(setting)?;
-        self.time(word)
-    }
-
-    pub(super) fn time(&mut self, word: &Word) -> Option<Duration> {
-        match quantity::duration(&word.text) {
-            Ok(time) if time.is_zero() => {
-                self.report.error("E0302", word.span, "no time at all is too short");
-                None
-            }
-            Ok(time) => Some(time),
-            Err(fault) => {
-                self.fault(word, fault);
-                None
-            }
-        }
     }
 
     /// The words of a setting without commas.

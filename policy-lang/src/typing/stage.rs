@@ -10,7 +10,6 @@ use crate::policy::{
     StageKind, SynguardId, Tail, TrackerId, TreeId, VerifyExits,
 };
 use crate::report::suggestion;
-use crate::value::quantity;
 
 impl Typing<'_> {
     pub(super) fn stage(&mut self, stage: &WrittenStage) -> Typed {
@@ -150,20 +149,15 @@ impl Typing<'_> {
         self.no_exits(stage);
         let Some((name, words)) = stage.words.split_first() else { return Typed::Nothing { ends: false } };
         let name = self.counter_name(name, "log");
-        let text: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
         let place = words.iter().map(|word| word.span).reduce(crate::ast::join).unwrap_or(stage.span);
-        let rate = match quantity::rate(&text) {
-            Ok(rate) if rate.unit == LimitUnit::Packets => Some(Rate { count: rate.amount, per: rate.per }),
-            Ok(_) => {
+        let rate = match self.rate(words, place) {
+            Some(rate) if rate.unit == LimitUnit::Packets => Some(Rate { count: rate.amount, per: rate.per }),
+            Some(_) => {
                 let finding = self.report.error("E0311", place, "a log is written packet by packet");
                 finding.help("write the rate in packets: `log NAME 10 pkt/s`");
                 None
             }
-            Err(fault) => {
-                let finding = self.report.error(fault.code, place, fault.message);
-                finding.help(fault.help.unwrap_or_default());
-                None
-            }
+            None => None,
         };
         match name.zip(rate) {
             Some((name, rate)) => Typed::Stage(StageKind::Log { name, rate }),

@@ -4,7 +4,6 @@ use super::Typing;
 use super::settings::written;
 use crate::ast::Setting;
 use crate::policy::{LimitUnit, Rate, Synguard};
-use crate::value::quantity;
 
 impl Typing<'_> {
     pub(super) fn type_synguards(&mut self) {
@@ -19,12 +18,10 @@ impl Typing<'_> {
             for setting in self.settings(block, &owner, &["above", "mss"], &[]) {
                 if setting.name.text == "above" {
                     synguard.above = self.syn_rate(setting).unwrap_or(synguard.above);
-                } else if let Some(word) = self.one_word(setting) {
+                } else {
                     // RFC 9293 section 3.7.1: 536 is what every host takes; above 9,000 no Ethernet carries it.
-                    match quantity::count_in(&word.text, 536, 9_000) {
-                        Ok(mss) => synguard.mss = u16::try_from(mss).unwrap_or(synguard.mss),
-                        Err(fault) => self.fault(word, fault),
-                    }
+                    let mss = self.number_setting(setting, 536, 9_000);
+                    synguard.mss = mss.and_then(|mss| u16::try_from(mss).ok()).unwrap_or(synguard.mss);
                 }
             }
             if !written(block, "above") {
@@ -46,7 +43,8 @@ impl Typing<'_> {
     }
 
     fn syn_rate(&mut self, setting: &Setting) -> Option<Rate> {
-        let rate = self.rate(setting)?;
+        let words = self.one_group(setting, "`above 20_000 syn/s`")?;
+        let rate = self.rate(words, setting.span)?;
         if rate.unit != LimitUnit::Syns {
             self.report
                 .error("E0311", setting.span, "a synguard counts SYNs")

@@ -40,7 +40,7 @@ impl Typing<'_> {
                     by_protocol = (setting.groups.len() > 1).then_some(setting.span).or(by_protocol);
                 }
                 "half_open" => {
-                    tracker.half_open = self.positive(setting).unwrap_or(tracker.half_open);
+                    tracker.half_open = self.time_setting(setting).unwrap_or(tracker.half_open);
                     by_protocol = by_protocol.or(Some(setting.span));
                 }
                 "max" => tracker.max = self.table_max(setting).unwrap_or(tracker.max),
