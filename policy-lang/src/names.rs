@@ -44,6 +44,12 @@ impl Kind {
         }
     }
 
+    /// The word with its article.
+    pub fn noun(self) -> String {
+        let article = if matches!(self, Kind::Interface | Kind::Authority) { "an" } else { "a" };
+        format!("{article} {}", self.word())
+    }
+
     fn of(word: &str) -> Option<Kind> {
         Some(match word {
             "vip" => Kind::Vip,
@@ -139,7 +145,7 @@ impl Names {
     fn declare(&mut self, kind: Kind, name: &Word, index: usize, report: &mut Report) -> bool {
         if RESERVED.contains(&name.text.as_str()) {
             report
-                .error("E0203", name.span, format!("`{}` cannot be the name of a {}", name.text, kind.word()))
+                .error("E0203", name.span, format!("`{}` cannot be the name of {}", name.text, kind.noun()))
                 .label("a word of the language")
                 .help("choose another name");
             return false;
@@ -148,7 +154,7 @@ impl Names {
             report
                 .error("E0202", name.span, format!("`{}` is declared twice", name.text))
                 .label("declared again")
-                .also(before.span, format!("declared first as a {}", before.kind.word()))
+                .also(before.span, format!("declared first as {}", before.kind.noun()))
                 .because("there is one namespace, and nothing in it may shadow anything")
                 .help("rename one of the two");
             return false;
@@ -170,10 +176,10 @@ impl Names {
         match self.look_up(&word.text) {
             Some(symbol) if symbol.kind == kind => Some(symbol.index),
             Some(symbol) => {
-                let (is, wanted) = (symbol.kind.word(), kind.word());
+                let (is, wanted) = (symbol.kind.noun(), kind.noun());
                 report
-                    .error("E0213", word.span, format!("`{}` is a {is}, not a {wanted}", word.text))
-                    .label(format!("a {wanted} is due here"))
+                    .error("E0213", word.span, format!("`{}` is {is}, not {wanted}", word.text))
+                    .label(format!("{wanted} is due here"))
                     .also(symbol.span, "declared here");
                 None
             }

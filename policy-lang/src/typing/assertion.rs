@@ -75,9 +75,9 @@ impl Typing<'_> {
         match self.names.look_up(&word.text) {
             Some(symbol) if STAGES.contains(&symbol.kind) => Some((symbol.kind, symbol.index)),
             Some(symbol) => {
-                let kind = symbol.kind.word();
+                let kind = symbol.kind.noun();
                 self.report
-                    .error("E0213", word.span, format!("`{}` is a {kind}, not a stage", word.text))
+                    .error("E0213", word.span, format!("`{}` is {kind}, not a stage", word.text))
                     .also(symbol.span, "declared here")
                     .help("name a pool, a tree, a limit or a tracker");
                 None

@@ -24,9 +24,9 @@ impl Typing<'_> {
             return;
         }
         if let Some(symbol) = self.names.look_up(&name.text) {
-            let kind = symbol.kind.word();
+            let kind = symbol.kind.noun();
             self.report
-                .error("E0202", name.span, format!("`{}` is the name of a {kind} already", name.text))
+                .error("E0202", name.span, format!("`{}` is the name of {kind} already", name.text))
                 .also(symbol.span, "declared here")
                 .help("rename one of the two");
             return;

@@ -259,9 +259,9 @@ impl Typing<'_> {
                 };
             }
             if let Some(symbol) = self.names.look_up(text) {
-                let kind = symbol.kind.word();
+                let kind = symbol.kind.noun();
                 self.report
-                    .error("E0307", word.span, format!("`{name}` cannot be a {kind}"))
+                    .error("E0307", word.span, format!("`{name}` cannot be {kind}"))
                     .also(symbol.span, "declared here");
                 return None;
             }

@@ -273,12 +273,12 @@ impl Typing<'_> {
                     }
                 }
                 Some(symbol) => {
-                    let kind = symbol.kind.word();
+                    let kind = symbol.kind.noun();
                     self.report
                         .error(
                             "E0213",
                             word.span,
-                            format!("`{}` is a {kind}, which has no addresses", word.text),
+                            format!("`{}` is {kind}, which has no addresses", word.text),
                         )
                         .also(symbol.span, "declared here")
                         .help("name a set, const, vip or pool");

@@ -85,7 +85,7 @@ impl Typing<'_> {
                 Typed::Tail(Tail::Tree(TreeId(symbol.index), stage.span))
             }
             Some(symbol) => {
-                let kind = symbol.kind.word();
+                let kind = symbol.kind.noun();
                 let stage_of = match symbol.kind {
                     Kind::Pool => Some(format!("translate {verb}")),
                     Kind::Limit => Some(format!("limit {verb} (exceed -> drop)")),
@@ -97,11 +97,7 @@ impl Typing<'_> {
                 };
                 let finding = self
                     .report
-                    .error(
-                        "E0213",
-                        stage.verb.span,
-                        format!("`{verb}` is a {kind}, which no packet can go to"),
-                    )
+                    .error("E0213", stage.verb.span, format!("`{verb}` is {kind}, which no packet can go to"))
                     .also(symbol.span, "declared here");
                 if let Some(cure) = stage_of {
                     finding.help(format!("write `{cure}`"));

@@ -65,9 +65,9 @@ impl Typing<'_> {
                 use crate::names::Kind;
                 match self.names.look_up(&word.text) {
                     Some(symbol) => {
-                        let kind = symbol.kind.word();
+                        let kind = symbol.kind.noun();
                         self.report
-                            .error("E0213", word.span, format!("`{}` is a {kind}, not an address", word.text))
+                            .error("E0213", word.span, format!("`{}` is {kind}, not an address", word.text))
                             .also(symbol.span, "declared here");
                     }
                     None => self.names.unknown(&[Kind::Const, Kind::Vip], &word, self.report),

@@ -134,3 +134,73 @@ fn on_curve(bytes: &[u8]) -> Result<[u8; 65], Fault> {
     let point = key.to_sec1_point(false);
     point.as_bytes().try_into().map_err(|_| Fault::new("E0326", "the key is no point of P-256"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEVICE: &str = include_str!("../../../tests/cases/bad/types/files/device-0.pem");
+    const DEVICE_KEY: &str = include_str!("../../../tests/cases/bad/types/files/device-0.pub");
+
+    /// As `openssl x509 -noout -fingerprint -sha256` and `openssl x509 -noout -text` print them.
+    #[test]
+    fn a_certificate_is_what_openssl_says() {
+        let device = certificate(DEVICE).expect("a certificate");
+        let fingerprint =
+            "06:91:0A:5E:05:8A:38:4A:F0:5F:2C:F9:22:73:2A:73:07:9E:49:27:ED:01:84:CC:DA:6A:13:47:56:15:34:46";
+        assert_eq!(hash(fingerprint), Ok(device.hash));
+        assert_eq!(device.subject, "device-0");
+        // 2025-01-01 and the last second of 9999.
+        assert_eq!(device.valid, Some((1_735_689_600, 253_402_300_799)));
+        let point = "04458a01068e7858cced87ab0b89d0da67689f7450c155be338c2c24b9996be12e4f676b2b04fefb3a963f5d70d59cc197e68a55532a18749aa5cce5bec9bb85f8";
+        assert_eq!(hex(point).as_deref(), Some(&device.key[..]));
+    }
+
+    #[test]
+    fn a_key_is_the_same_in_each_form() {
+        let file = public_key(DEVICE_KEY).expect("a key");
+        assert_eq!(file.key, certificate(DEVICE).expect("a certificate").key);
+        assert_eq!(file.hash, <[u8; 32]>::from(Sha256::digest(file.key)));
+        assert_eq!((file.valid, file.subject.as_str()), (None, ""));
+        let digits: String = file.key.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(point(&digits).as_ref(), Ok(&file));
+        assert_eq!(point(&format!("0x{}", digits.to_uppercase())).as_ref(), Ok(&file));
+        // SEC 1: an even y is told by 02, an odd one by 03; this one ends in f8.
+        assert_eq!(point(&format!("02{}", &digits[2..66])).as_ref(), Ok(&file));
+        assert_ne!(point(&format!("03{}", &digits[2..66])).as_ref(), Ok(&file));
+    }
+
+    #[test]
+    fn text_around_the_object_is_let_through() {
+        let around = format!("issued by the factory\n\n{DEVICE}\n\n");
+        assert_eq!(certificate(&around), certificate(DEVICE));
+        assert_eq!(certificate(&DEVICE.replace('\n', "\r\n")), certificate(DEVICE));
+    }
+
+    #[test]
+    fn what_is_not_one_is_told_by_its_code() {
+        let code = |fault: Result<Identity, Fault>| fault.map_err(|fault| fault.code).err();
+        assert_eq!(code(certificate("")), Some("E0325"));
+        assert_eq!(code(certificate(&format!("{DEVICE}{DEVICE}"))), Some("E0325"));
+        assert_eq!(code(certificate(DEVICE_KEY)), Some("E0325"));
+        assert_eq!(code(public_key(DEVICE)), Some("E0325"));
+        assert_eq!(code(certificate(&DEVICE.replacen("MII", "M!I", 1))), Some("E0325"));
+        // 00 alone stands for the point at infinity, which is nobody's key.
+        assert_eq!(code(point("00")), Some("E0327"));
+        assert_eq!(code(point(&format!("04{}", "0".repeat(128)))), Some("E0326"));
+        assert_eq!(code(point("04:ab:c")), Some("E0327"));
+        assert!(hash(&"é".repeat(32)).is_err() && hash("0x").is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn damage_gives_a_point_of_the_curve_or_a_finding(at in 0usize..600, byte in 0u8..128) {
+            let mut bytes = DEVICE.as_bytes().to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            if let Ok(device) = certificate(&String::from_utf8(bytes).expect("ASCII")) {
+                proptest::prop_assert!(p256::PublicKey::from_sec1_bytes(&device.key).is_ok());
+            }
+        }
+    }
+}
