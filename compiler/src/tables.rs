@@ -134,6 +134,7 @@ impl Walk<'_> {
                 Way::Invalid if op == OP_TRANSLATE_BACK => words.of(node, N_EXIT_A)?,
                 Way::Invalid | Way::Ports => words.of(node, N_EXIT_B)?,
                 Way::Drop(reason) => return Err(reason),
+                Way::Missing | Way::Expired | Way::Revoked | Way::Replayed => return Err(Reason::BadImage),
             };
         }
         Err(Reason::Steps)
@@ -174,6 +175,12 @@ impl Walk<'_> {
             sources: &sources,
             port_first: words.of(pool, P_PORT_FIRST)? as u16,
             port_count: words.of(pool, P_PORT_COUNT)?,
+            // What else there is the image does not carry.
+            is_nat: true,
+            kept: None,
+            certificate: None,
+            loads: &[],
+            wrap: &|_| None,
         };
         Ok(stages::translate(self.state, &params, &self.fields, &mut self.plan))
     }
@@ -230,6 +237,8 @@ fn tracker(words: Words<'_>, at: u32) -> Result<TrackParams, Reason> {
         idle_udp: words.of(at, T_IDLE_UDP)?,
         half_open: words.of(at, T_HALF_OPEN)?,
         max: words.of(at, T_MAX)?,
+        session: None,
+        one_way: false,
     })
 }
 

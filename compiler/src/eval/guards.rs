@@ -2,7 +2,9 @@
 
 use lb_abi::image;
 use lb_abi::maps::Addr;
-use policy_lang::policy::{AddrSet, Field, Guard, NamePattern, Policy, SideId, Test, Values, VipId};
+use policy_lang::policy::{
+    AddrSet, Authority, Certificate, Field, Guard, NamePattern, Policy, SideId, Test, Values, VipId,
+};
 use policy_lang::source::Span;
 
 use super::stages::flow_tracker;
@@ -139,19 +141,13 @@ impl Sight<'_> {
     fn number(&self, field: Field) -> Option<u32> {
         match field {
             Field::Iface => Some(self.iface),
-            Field::Cert => self.learned.certificate.or_else(|| self.of_flow()?.certificate),
+            Field::Cert => self.learned.certificate.or_else(|| of_flow(self.state, self.fields)?.certificate),
             _ => number(self.fields, field),
         }
     }
 
     fn sni(&self) -> Option<&str> {
-        self.learned.sni.as_deref().or_else(|| self.of_flow()?.sni.as_deref())
-    }
-
-    /// What the packet's live flow has learned when it began.
-    fn of_flow(&self) -> Option<&Learned> {
-        flow_tracker(self.state, self.fields)?;
-        self.state.learned.get(&flow_key(self.fields))
+        self.learned.sni.as_deref().or_else(|| of_flow(self.state, self.fields)?.sni.as_deref())
     }
 
     /// Whether an address is in what the test names, members that sets have got at run time included.
@@ -179,22 +175,29 @@ impl Sight<'_> {
     }
 }
 
+/// What the packet's live flow has learned.
+pub(super) fn of_flow<'a>(state: &'a State, fields: &Fields) -> Option<&'a Learned> {
+    flow_tracker(state, fields)?;
+    state.learned.get(&flow_key(fields))
+}
+
+/// A certificate by its `Policy::certificate_number`, and whose it is.
+pub(super) fn certificate(policy: &Policy, number: u32) -> Option<(&Authority, &Certificate)> {
+    let all = policy
+        .authorities
+        .iter()
+        .flat_map(|authority| authority.certificates.iter().map(move |certificate| (authority, certificate)));
+    all.into_iter().nth(number as usize)
+}
+
 /// `cert 3 of devices, "device-3"`.
-pub(super) fn certificate_words(policy: &Policy, number: u32) -> String {
-    let mut left = number as usize;
-    for authority in &policy.authorities {
-        match authority.certificates.get(left) {
-            Some(certificate) => {
-                let subject = match certificate.subject.as_str() {
-                    "" => String::new(),
-                    subject => format!(", \"{subject}\""),
-                };
-                return format!("cert {} of {}{subject}", certificate.id, authority.name);
-            }
-            None => left -= authority.certificates.len(),
-        }
-    }
-    format!("cert number {number}")
+fn certificate_words(policy: &Policy, number: u32) -> String {
+    let Some((authority, certificate)) = certificate(policy, number) else { return String::new() };
+    let subject = match certificate.subject.as_str() {
+        "" => String::new(),
+        subject => format!(", \"{subject}\""),
+    };
+    format!("cert {} of {}{subject}", certificate.id, authority.name)
 }
 
 /// The first bytes of a payload, printable ones as text.

@@ -1,13 +1,17 @@
 //! Owns the way from the settings a policy writes to the numbers that stages take. Never what a stage does with them.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lb_abi::image::LIMIT_SHIFT;
 use lb_abi::maps::{Addr, TICK_SHIFT};
-use policy_lang::policy::{Backend, Limit, LimitUnit, Pick, Policy, Pool, PoolId, Tracker};
+use policy_lang::policy::{
+    Backend, Chain, Limit, LimitUnit, Pick, Policy, Pool, PoolId, Stage, StageKind, Tail, Tracker, Tree,
+    TreeId, Via,
+};
 
 use super::slots::{Candidate, slots};
-use super::stages::{self, LimitParams, PickBy, Target, TrackParams};
+use super::stages::{self, LimitParams, Load, PickBy, Target, TrackParams, Wrap};
 use crate::packet::addr;
 
 pub(super) fn limit(id: u32, limit: &Limit) -> LimitParams {
@@ -29,6 +33,7 @@ pub(super) fn limit(id: u32, limit: &Limit) -> LimitParams {
     LimitParams { id, unit, key: limit.key, interval, tolerance }
 }
 
+/// Settings of a `track` but for what the packet and the stages behind decide.
 pub(super) fn track(id: u32, tracker: &Tracker) -> TrackParams {
     TrackParams {
         id,
@@ -36,7 +41,50 @@ pub(super) fn track(id: u32, tracker: &Tracker) -> TrackParams {
         idle_udp: ticks(tracker.idle_udp),
         half_open: ticks(tracker.half_open),
         max: tracker.max,
+        session: None,
+        one_way: false,
     }
+}
+
+/// Whether pools come behind that answer clients themselves, and none that translates.
+pub(super) fn is_one_way(policy: &Policy, stages: &[Stage], tail: &Tail) -> bool {
+    let mut pools = BTreeSet::new();
+    let mut trees = BTreeSet::new();
+    pools_behind(policy, stages, tail, &mut trees, &mut pools);
+    let is_nat = |id: &PoolId| policy.pools.get(id.index()).is_none_or(|pool| pool.via == Via::Nat);
+    !pools.is_empty() && !pools.iter().any(is_nat)
+}
+
+fn pools_behind(
+    policy: &Policy,
+    stages: &[Stage],
+    tail: &Tail,
+    trees: &mut BTreeSet<TreeId>,
+    pools: &mut BTreeSet<PoolId>,
+) {
+    let mut below = |chain: &Chain| pools_behind(policy, &chain.stages, &chain.tail, trees, pools);
+    for exit in stages.iter().flat_map(|stage| stage.kind.exits()) {
+        below(&exit.1.chain);
+    }
+    match tail {
+        Tail::End(..) => {}
+        Tail::Tree(id, _) => {
+            if trees.insert(*id)
+                && let Some(Tree { chain, .. }) = policy.trees.get(id.index())
+            {
+                pools_behind(policy, &chain.stages, &chain.tail, trees, pools);
+            }
+        }
+        Tail::Match(arms) => {
+            arms.arms.iter().for_each(|arm| below(&arm.chain));
+            below(&arms.otherwise);
+        }
+        Tail::Every(every) => every.ways.iter().for_each(below),
+    }
+    pools.extend(stages.iter().filter_map(|stage| match stage.kind {
+        StageKind::Translate { pool, .. } => Some(pool),
+        _ => None,
+    }));
 }
 
 /// Rounded up, so that no flow ends before its time.
@@ -47,6 +95,7 @@ fn ticks(time: Duration) -> u32 {
 /// A pool's slot tables and sources, made once.
 pub(super) struct Tables {
     pub(super) pick: PickBy,
+    pub(super) is_nat: bool,
     pub(super) v4: Family,
     pub(super) v6: Family,
     pub(super) port_first: u16,
@@ -58,12 +107,31 @@ pub(super) struct Family {
     /// Indices into `targets`.
     pub(super) slots: Vec<usize>,
     pub(super) sources: Vec<Addr>,
+    /// What can be picked, in the order of `targets`.
+    pub(super) loads: Vec<Load>,
+    /// Every backend that the family's packets can be sent to, drained ones too, by index.
+    reached: Vec<(usize, Target)>,
+    /// The index of each of the pool's ordinals, and how packets get there if not by translation.
+    ordinals: Vec<(Ordinal, Option<Wrap>)>,
+}
+
+impl Family {
+    /// The backend that has this ordinal, by an address that the family's packets can be sent to.
+    pub(super) fn of_ordinal(&self, ordinal: u32) -> Option<Target> {
+        let (found, _) = self.ordinals.iter().find(|(found, _)| found.ordinal == ordinal)?;
+        self.reached.iter().find(|(index, _)| *index == found.index).map(|(_, target)| *target)
+    }
+
+    pub(super) fn wrap(&self, ordinal: u32) -> Option<Wrap> {
+        self.ordinals.iter().find(|(found, _)| found.ordinal == ordinal)?.1
+    }
 }
 
 pub(super) fn pool(policy: &Policy, id: PoolId, pool: &Pool) -> Tables {
     let pick = match pool.pick {
-        // Neither is carried by the tables; `eval::walk` picks for them.
-        Pick::LeastConnections | Pick::Certificate | Pick::RoundRobin => PickBy::RoundRobin,
+        Pick::RoundRobin => PickBy::RoundRobin,
+        Pick::LeastConnections => PickBy::LeastConnections,
+        Pick::Certificate => PickBy::Certificate,
         Pick::Random => PickBy::Random,
         Pick::Source | Pick::Maglev { by_flow: false, .. } => PickBy::Source,
         Pick::Maglev { by_flow: true, .. } => PickBy::Flow,
@@ -71,6 +139,7 @@ pub(super) fn pool(policy: &Policy, id: PoolId, pool: &Pool) -> Tables {
     let (first, last) = pool.ports.unwrap_or((0, 0));
     Tables {
         pick,
+        is_nat: pool.via == Via::Nat,
         v4: family(policy, id, pool, false),
         v6: family(policy, id, pool, true),
         port_first: first,
@@ -79,23 +148,48 @@ pub(super) fn pool(policy: &Policy, id: PoolId, pool: &Pool) -> Tables {
 }
 
 fn family(policy: &Policy, id: PoolId, pool: &Pool, v6: bool) -> Family {
-    let mut candidates = Vec::new();
-    let mut targets = Vec::new();
-    let ordinals = backend_ordinals(policy).filter(|backend| backend.pool == id && backend.v6 == v6);
-    for (Ordinal { ordinal, addr, port, .. }, backend) in
-        ordinals.filter_map(|ordinal| Some((ordinal, pool.backends.get(ordinal.index)?)))
-    {
-        if backend.weight > 0 && !backend.drain {
-            candidates.push(Candidate { name: &backend.name, weight: backend.weight });
-            targets.push(Target { backend: ordinal, identity: 0, addr, port });
+    let sources = |v6: bool| -> Vec<Addr> {
+        match v6 {
+            true => pool.sources_v6.iter().map(|&source| addr(source.into())).collect(),
+            false => pool.sources_v4.iter().map(|&source| addr(source.into())).collect(),
+        }
+    };
+    let wrap = |ordinal: &Ordinal| Wrap {
+        via: pool.via,
+        src: sources(ordinal.v6).first().copied().unwrap_or_default(),
+        dst: ordinal.addr,
+        v6: ordinal.v6,
+    };
+    let own: Vec<Ordinal> = backend_ordinals(policy).filter(|ordinal| ordinal.pool == id).collect();
+    // What is wrapped can be of another family than what is around it.
+    let is_wrapped = matches!(pool.via, Via::Ipip | Via::Gue { .. });
+    let (mut candidates, mut targets, mut loads, mut reached) = (vec![], vec![], vec![], vec![]);
+    for (index, backend) in pool.backends.iter().enumerate() {
+        let addresses = own.iter().filter(|ordinal| ordinal.index == index);
+        let ordinals = addresses.clone().map(|ordinal| ordinal.ordinal).collect();
+        let best = addresses.filter(|ordinal| ordinal.v6 == v6 || is_wrapped);
+        let Some(best) = best.min_by_key(|ordinal| ordinal.v6 != v6) else { continue };
+        let target = Target { backend: best.ordinal, identity: 0, addr: best.addr, port: best.port };
+        reached.push((index, target));
+        let &Backend { weight, max_conn, .. } = backend;
+        if weight > 0 && !backend.drain {
+            candidates.push(Candidate { name: &backend.name, weight });
+            targets.push(target);
+            loads.push(Load { target, weight, max_conn, ordinals });
         }
     }
-    let sources = if v6 {
-        pool.sources_v6.iter().map(|&source| addr(source.into())).collect()
-    } else {
-        pool.sources_v4.iter().map(|&source| addr(source.into())).collect()
-    };
-    Family { slots: slots(pool.pick, &candidates), targets, sources }
+    let wraps = own.into_iter().map(|ordinal| {
+        let around = (pool.via != Via::Nat).then(|| wrap(&ordinal));
+        (ordinal, around)
+    });
+    Family {
+        slots: slots(pool.pick, &candidates),
+        targets,
+        loads,
+        reached,
+        ordinals: wraps.collect(),
+        sources: sources(v6),
+    }
 }
 
 /// One address of a backend and its ordinal.

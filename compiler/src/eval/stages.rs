@@ -8,18 +8,26 @@ mod flows;
 mod limit;
 mod log;
 mod rewrite;
+mod sessions;
 mod track;
 mod translate;
+mod verify;
+mod wrap;
 
 pub use end::{before, end};
 pub use limit::{every, limit};
 pub use log::{key_range, log};
+pub use sessions::Session;
 pub use track::{flow_tracker, live_flow, track};
 pub use translate::{translate, translate_back};
+pub use verify::{VerifyParams, verify};
+pub use wrap::Wrap;
 
 use lb_abi::maps::Addr;
 use lb_abi::reason::Reason;
 use policy_lang::policy::LimitKey;
+
+use super::Learned;
 
 /// Where a stage sends the packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,9 +35,15 @@ pub enum Way {
     On,
     /// Exit `exceed` of `limit`.
     Exceed,
-    /// Exit `full` of `track`.
+    /// Exit `full` of `track` and `map`.
     Full,
-    /// Exit `invalid` of `track` and `translate back`.
+    /// Exit `missing` of `verify` and `map`.
+    Missing,
+    /// Exits of `verify`.
+    Expired,
+    Revoked,
+    Replayed,
+    /// Exit `invalid` of `track`, `translate back`, `verify` and `map`.
     Invalid,
     /// Exit `empty` of `translate`.
     Empty,
@@ -69,8 +83,13 @@ pub struct TrackParams {
     pub idle_tcp: u32,
     pub idle_udp: u32,
     pub half_open: u32,
-    /// Greatest number of proven flows.
+    /// Greatest number of proven flows, or of sessions.
     pub max: u32,
+    /// The tracker is one of `key cert`, and this is the packet's certificate.
+    pub session: Option<u32>,
+    /// Only pools whose backends answer the clients themselves come behind it: replies are never seen, and flows are
+    /// picked up at any packet.
+    pub one_way: bool,
 }
 
 /// Settings of a `translate`, for the family of one packet.
@@ -79,6 +98,8 @@ pub struct PoolParams<'a> {
     /// Ordinal of the pool.
     pub id: u32,
     pub pick: PickBy,
+    /// `via nat`; else the tuple stays, and no flow is needed.
+    pub is_nat: bool,
     /// Number of slots; 0: no usable backend of the family.
     pub slots: u32,
     /// The backend in a slot below `slots`; `None` if it is absent.
@@ -88,6 +109,25 @@ pub struct PoolParams<'a> {
     pub port_first: u16,
     /// How many source ports there are, the first included.
     pub port_count: u32,
+    /// The backend that the packet's session has already.
+    pub kept: Option<Target>,
+    /// Of the packet's certificate.
+    pub certificate: Option<[u8; 32]>,
+    /// What can be picked by its connections, or only up to so many of them.
+    pub loads: &'a [Load],
+    /// How packets get to the backend with this ordinal, if not by translation.
+    pub wrap: &'a dyn Fn(u32) -> Option<Wrap>,
+}
+
+/// A backend that can be picked, and what bounds it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Load {
+    pub target: Target,
+    pub weight: u32,
+    /// Greatest number of connections at once.
+    pub max_conn: Option<u32>,
+    /// Of the backend's addresses, whichever its connections came by.
+    pub ordinals: Vec<u32>,
 }
 
 /// Where the index into the slots comes from (`image::PICK_*`).
@@ -97,6 +137,10 @@ pub enum PickBy {
     Random,
     Source,
     Flow,
+    /// By the packet's certificate.
+    Certificate,
+    /// The fewest for its weight.
+    LeastConnections,
 }
 
 /// A backend's address of one family.
@@ -118,6 +162,10 @@ pub struct Plan {
     tracker: Option<TrackParams>,
     flow: Option<PlannedFlow>,
     translation: Option<Translation>,
+    /// What stages learned of the packet.
+    pub(super) learned: Learned,
+    /// The trailer is cut off.
+    strip: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,4 +189,6 @@ struct Translation {
     is_new: bool,
     /// Towards the backend, else back to the client.
     to_backend: bool,
+    /// The tuple stays, and this goes around.
+    wrap: Option<Wrap>,
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use lb_abi::hash::{self, Key};
 use lb_abi::maps::{Addr, Flow, FlowKey, PoolState, TICK_SHIFT};
 
+use super::stages::Session;
+
 /// 2026-01-01, where nothing says what the date is.
 const DEFAULT_DATE: i64 = 1_767_225_600;
 
@@ -50,6 +52,10 @@ pub struct State {
     pub logs: BTreeMap<String, u64>,
     /// What is known of the flows in the tables beyond their entries, under the key of either direction.
     pub learned: HashMap<FlowKey, Learned>,
+    /// Signatures that `verify` accepted lately, by authority, and when in ns of the clock.
+    pub signatures: BTreeMap<(u32, [u8; 64]), u64>,
+    /// By tracker and certificate.
+    pub sessions: BTreeMap<(u32, u32), Session>,
 }
 
 /// Ranges of addresses, ends included, IPv4 mapped; and when each is over in ns of the clock.
@@ -62,6 +68,10 @@ pub struct Learned {
     pub sni: Option<String>,
     /// `Policy::certificate_number` of `verify`.
     pub certificate: Option<u32>,
+    /// Tracker and certificate of the session it belongs to.
+    pub session: Option<(u32, u32)>,
+    /// Its backend answers the client itself: no reply of it ever comes back.
+    pub one_way: bool,
 }
 
 impl State {
@@ -86,6 +96,8 @@ impl State {
             members: BTreeMap::new(),
             logs: BTreeMap::new(),
             learned: HashMap::new(),
+            signatures: BTreeMap::new(),
+            sessions: BTreeMap::new(),
         }
     }
 

@@ -4,10 +4,12 @@ mod answers;
 mod ends;
 mod guards;
 mod nat;
+mod one_way;
 mod pools;
 mod sequences;
 mod stages;
 mod tcp;
+mod verify;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -5,14 +5,15 @@ use std::cell::OnceCell;
 
 use lb_abi::reason::{REASONS, Reason};
 use policy_lang::policy::{
-    Chain, End, Every, InterfaceId, LimitId, Match, Policy, PoolId, Set, Stage, StageKind, Tail,
+    Chain, End, Every, InterfaceId, LimitId, Match, Policy, PoolId, Set, Stage, StageKind, Tail, TrackKey,
+    Via,
 };
 use policy_lang::source::Span;
 
-use super::guards::Sight;
+use super::guards::{Sight, certificate, of_flow};
 use super::params::{self, Tables};
-use super::stages::{self, Plan, PoolParams, Way};
-use super::{Ended, Learned, PathStep, Run, State, StepKind};
+use super::stages::{self, Plan, PoolParams, TrackParams, VerifyParams, Way};
+use super::{Ended, PathStep, Run, State, StepKind};
 use crate::expect::{end_word, ip};
 use crate::packet::Fields;
 
@@ -20,11 +21,17 @@ use crate::packet::Fields;
 pub struct Evaluator<'p> {
     policy: &'p Policy,
     pools: Vec<OnceCell<Tables>>,
+    /// There is a pool whose backends answer the clients themselves.
+    has_one_way: bool,
 }
 
 impl<'p> Evaluator<'p> {
     pub fn new(policy: &'p Policy) -> Evaluator<'p> {
-        Evaluator { policy, pools: policy.pools.iter().map(|_| OnceCell::new()).collect() }
+        Evaluator {
+            policy,
+            pools: policy.pools.iter().map(|_| OnceCell::new()).collect(),
+            has_one_way: policy.pools.iter().any(|pool| pool.via != Via::Nat),
+        }
     }
 
     /// What one frame from a device that no `interface` names meets, and what becomes of the state.
@@ -49,7 +56,6 @@ impl<'p> Evaluator<'p> {
             frame,
             fields,
             iface: iface.map_or(0, |iface| iface.0 + 1),
-            learned: Learned::default(),
             exceeded: None,
             plan: Plan::default(),
             counted,
@@ -78,7 +84,6 @@ struct Walk<'a, 'p> {
     fields: Fields,
     /// 1 + id of the interface it came in by.
     iface: u32,
-    learned: Learned,
     /// The limit that was left by its exit last.
     exceeded: Option<LimitId>,
     plan: Plan,
@@ -93,8 +98,9 @@ impl<'p> Walk<'_, 'p> {
     }
 
     fn chain(&mut self, chain: &'p Chain) -> Ended {
-        for stage in &chain.stages {
-            match self.stage(stage) {
+        for (place, stage) in (1..).zip(&chain.stages) {
+            let behind = Behind { stages: chain.stages.get(place..).unwrap_or_default(), tail: &chain.tail };
+            match self.stage(stage, behind) {
                 Next::On => {}
                 Next::Exit(chain) => return self.chain(chain),
                 Next::Drop(reason) => {
@@ -135,7 +141,7 @@ impl<'p> Walk<'_, 'p> {
                 fields: &self.fields,
                 frame: self.frame,
                 iface: self.iface,
-                learned: &self.learned,
+                learned: &self.plan.learned,
             };
             let mut looked_at = Vec::new();
             let held = sight.holds(&arm.guard, &mut looked_at);
@@ -159,7 +165,7 @@ impl<'p> Walk<'_, 'p> {
         }
     }
 
-    fn stage(&mut self, stage: &'p Stage) -> Next<'p> {
+    fn stage(&mut self, stage: &'p Stage, behind: Behind<'_>) -> Next<'p> {
         let policy = self.of.policy;
         let mut seen = String::new();
         let (way, text, exits) = match &stage.kind {
@@ -179,7 +185,25 @@ impl<'p> Walk<'_, 'p> {
                 seen = banned;
                 (Way::On, format!("ban {}", item.name), vec![])
             }
-            StageKind::Verify { .. } | StageKind::Map { .. } | StageKind::Synguard { .. } => {
+            StageKind::Verify { authority, exits } => {
+                let Some(item) = policy.authorities.get(authority.index()) else {
+                    return Next::Drop(Reason::BadImage);
+                };
+                let first = policy.certificate_number(*authority, 0);
+                let params = VerifyParams { id: authority.0, authority: item, first };
+                let (way, words) =
+                    stages::verify(self.state, &params, self.frame, &self.fields, &mut self.plan);
+                seen = words;
+                let exits = vec![
+                    (Way::Missing, "missing", &exits.missing),
+                    (Way::Invalid, "invalid", &exits.invalid),
+                    (Way::Expired, "expired", &exits.expired),
+                    (Way::Revoked, "revoked", &exits.revoked),
+                    (Way::Replayed, "replayed", &exits.replayed),
+                ];
+                (way, format!("verify {}", item.name), exits)
+            }
+            StageKind::Map { .. } | StageKind::Synguard { .. } => {
                 return Next::Drop(Reason::BadImage);
             }
             StageKind::Limit { limit, exceed } => {
@@ -196,7 +220,15 @@ impl<'p> Walk<'_, 'p> {
                 let Some(item) = policy.trackers.get(tracker.index()) else {
                     return Next::Drop(Reason::BadImage);
                 };
-                let params = params::track(tracker.0, item);
+                let session = match item.key {
+                    TrackKey::Flow => None,
+                    TrackKey::Certificate => match self.certificate() {
+                        Some(number) => Some(number),
+                        None => return Next::Drop(Reason::BadImage),
+                    },
+                };
+                let one_way = self.of.has_one_way && params::is_one_way(policy, behind.stages, behind.tail);
+                let params = TrackParams { session, one_way, ..params::track(tracker.0, item) };
                 let way = stages::track(self.state, &params, &self.fields, &mut self.plan);
                 let exits = vec![(Way::Full, "full", full), (Way::Invalid, "invalid", invalid)];
                 (way, format!("track {}", item.name), exits)
@@ -239,13 +271,27 @@ impl<'p> Walk<'_, 'p> {
         Some(format!("{banned} is not banned: the set is full"))
     }
 
+    /// What `verify` found, on this way or on that of the packet that began the flow.
+    fn certificate(&self) -> Option<u32> {
+        self.plan.learned.certificate.or_else(|| of_flow(self.state, &self.fields)?.certificate)
+    }
+
     fn translate(&mut self, id: PoolId, tables: &Tables) -> Way {
         let family = if self.fields.v6 { &tables.v6 } else { &tables.v4 };
         let slot = |slot: u32| {
             let index = *family.slots.get(slot as usize)?;
             family.targets.get(index).copied()
         };
+        let session = self.plan.learned.session.and_then(|session| self.state.session(session));
+        let ordinal = session.and_then(|session| session.backends.get(&id.0).copied());
+        let certificate = self.certificate().and_then(|number| certificate(self.of.policy, number));
+        let wrap = |ordinal| family.wrap(ordinal);
         let params = PoolParams {
+            is_nat: tables.is_nat,
+            kept: ordinal.and_then(|ordinal| family.of_ordinal(ordinal)),
+            certificate: certificate.map(|(_, certificate)| certificate.hash),
+            loads: &family.loads,
+            wrap: &wrap,
             id: id.0,
             pick: tables.pick,
             slots: family.slots.len() as u32,
@@ -256,6 +302,13 @@ impl<'p> Walk<'_, 'p> {
         };
         stages::translate(self.state, &params, &self.fields, &mut self.plan)
     }
+}
+
+/// What of a chain comes behind a stage.
+#[derive(Clone, Copy)]
+struct Behind<'p> {
+    stages: &'p [Stage],
+    tail: &'p Tail,
 }
 
 enum Next<'p> {

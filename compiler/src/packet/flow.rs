@@ -50,6 +50,13 @@ pub fn source_hash(secret: Key, fields: &Fields) -> u64 {
     }
 }
 
+/// Hash of a certificate: over the 32 bytes of its hash as they stand.
+pub fn certificate_hash(secret: Key, hash: &[u8; 32]) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(secret[0], secret[1]);
+    hasher.write(hash);
+    hasher.finish()
+}
+
 fn halves(addr: [u8; 16]) -> [u64; 2] {
     let number = u128::from_be_bytes(addr);
     [(number >> 64) as u64, number as u64]

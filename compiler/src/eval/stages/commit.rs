@@ -7,40 +7,45 @@ use lb_abi::reason::Reason;
 
 use super::flows::{Table, delete, lookup, pair_key};
 use super::track::Transition;
-use super::{Plan, PlannedFlow, TrackParams, Translation};
-use crate::eval::State;
+use super::track::is_acknowledged;
+use super::{Plan, PlannedFlow, TrackParams, sessions};
+use crate::eval::{Learned, State};
 use crate::packet::{Fields, Layer4, TCP, flow_key};
 
 /// Writes the plan. `Ok` has the event to count, `Err` the reason for which the packet is dropped after all.
 pub(super) fn commit(state: &mut State, fields: &Fields, plan: &Plan) -> Result<Option<Reason>, Reason> {
     let is_replaced = plan.translation.is_some_and(|translation| translation.is_new);
-    match (plan.flow, plan.tracker) {
+    let event = match (plan.flow, plan.tracker) {
         (None, _) => Ok(None),
         (Some(PlannedFlow::Known { table, next }), tracker) if !is_replaced => {
+            refresh(state, fields, &plan.learned);
             Ok(known(state, fields, table, next, tracker))
         }
-        (Some(_), Some(tracker)) => new(state, fields, &tracker, plan.translation).map(|()| None),
+        (Some(_), Some(tracker)) => new(state, fields, &tracker, plan).map(|()| None),
         (Some(_), None) => Err(Reason::BadImage),
-    }
+    }?;
+    sessions::commit(state, plan);
+    Ok(event)
 }
 
-fn new(
-    state: &mut State,
-    fields: &Fields,
-    tracker: &TrackParams,
-    translation: Option<Translation>,
-) -> Result<(), Reason> {
+fn new(state: &mut State, fields: &Fields, tracker: &TrackParams, plan: &Plan) -> Result<(), Reason> {
     let key = flow_key(fields);
+    let translation = plan.translation;
+    let is_picked_up = tracker.one_way && fields.flags().is_some_and(is_acknowledged);
     let original = Flow {
         src: translation.map_or(key.src, |tuple| tuple.src),
         dst: translation.map_or(key.dst, |tuple| tuple.dst),
         sport: translation.map_or(key.sport, |tuple| tuple.sport),
         dport: translation.map_or(key.dport, |tuple| tuple.dport),
-        state: FLOW_NEW,
+        state: if is_picked_up { FLOW_REPLIED } else { FLOW_NEW },
         dir: DIR_ORIGINAL,
         tracker: tracker.id as u16,
         last: state.tick(),
-        timeout: if key.proto == TCP { tracker.half_open } else { tracker.idle_udp },
+        timeout: match key.proto {
+            TCP if is_picked_up => tracker.idle_tcp,
+            TCP => tracker.half_open,
+            _ => tracker.idle_udp,
+        },
         half_open: tracker.half_open,
         backend: translation.map_or(0, |tuple| tuple.backend + 1),
         identity: translation.map_or(0, |tuple| tuple.identity),
@@ -60,7 +65,34 @@ fn new(
         Flow { src: key.dst, dst: key.src, sport: key.dport, dport: key.sport, dir: DIR_REPLY, ..original };
     state.flows_new.insert(reply_key, reply);
     state.flows_new.insert(key, original);
+    let one_way = translation.is_some_and(|translation| translation.wrap.is_some());
+    let learned = Learned { one_way, ..plan.learned.clone() };
+    if learned != Learned::default() {
+        state.learned.insert(reply_key, learned.clone());
+        state.learned.insert(key, learned);
+    }
     Ok(())
+}
+
+/// What the packet of a known flow has learned anew, and the time of its session.
+fn refresh(state: &mut State, fields: &Fields, new: &Learned) {
+    let key = flow_key(fields);
+    let now = state.tick();
+    let other = lookup(state, &key).map(|(_, flow)| pair_key(flow, key.proto));
+    if let Some(session) = state.learned.get(&key).and_then(|learned| learned.session)
+        && let Some(session) = state.sessions.get_mut(&session)
+    {
+        session.last = now;
+    }
+    if new.sni.is_none() && new.certificate.is_none() {
+        return;
+    }
+    for key in [Some(key), other].into_iter().flatten() {
+        let learned = state.learned.entry(key).or_default();
+        learned.sni = new.sni.clone().or(learned.sni.take());
+        learned.certificate = new.certificate.or(learned.certificate);
+        learned.session = new.session.or(learned.session);
+    }
 }
 
 fn known(
@@ -111,6 +143,7 @@ fn timeout(entry: &Flow, proto: u8, tracker: Option<TrackParams>) -> u32 {
         (_, FLOW_CLOSING) => entry.half_open,
         (Some(tracker), _) if proto != TCP => tracker.idle_udp,
         (Some(tracker), FLOW_PROVEN) => tracker.idle_tcp,
+        (Some(tracker), FLOW_REPLIED) if tracker.one_way => tracker.idle_tcp,
         (Some(tracker), _) => tracker.half_open,
         (None, _) => entry.timeout,
     }

@@ -7,7 +7,7 @@ use policy_lang::policy::{Before, BeforeTree, End};
 use super::commit::commit;
 use super::{Plan, Translation, answer, rewrite};
 use crate::eval::{Answer, Ended, Sent, State, Verdict};
-use crate::packet::{Fields, parse, v4_number};
+use crate::packet::{Fields, flow_hash, parse, v4_number};
 
 /// What the policy says of a frame before the tree: its fields if the tree decides, else how it ended.
 /// `counted` gets every reason that is counted.
@@ -85,7 +85,7 @@ fn forward(
     Ok(Ended {
         verdict: Verdict::Forward,
         reason: None,
-        frame: Some(rewrite::forward(frame, fields, plan.translation.as_ref())),
+        frame: Some(rewrite::forward(frame, fields, plan, flow_hash(state.key, fields))),
         sent: plan.translation.as_ref().and_then(to_backend),
     })
 }

@@ -63,12 +63,12 @@ pub(super) fn lookup<'a>(state: &'a State, key: &FlowKey) -> Option<(Table, &'a 
 /// Deletes whatever stands under `key`, live or not, with its pair.
 pub(super) fn delete(state: &mut State, key: &FlowKey) {
     for name in tables(key.proto) {
-        let table = state.table_mut(name);
+        let table = state.table(name);
         let Some(flow) = table.get(key).copied() else { continue };
         let other = pair(table, key, &flow).map(|(other, _)| other);
-        table.remove(key);
-        if let Some(other) = other {
-            table.remove(&other);
+        for key in [Some(*key), other].into_iter().flatten() {
+            state.table_mut(name).remove(&key);
+            state.learned.remove(&key);
         }
         if name == Table::Proven {
             let proven = state.proven.entry(u32::from(flow.tracker)).or_insert(0);

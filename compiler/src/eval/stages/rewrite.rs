@@ -1,22 +1,33 @@
 //! Owns the bytes that change in a packet that leaves: tuple, TTL, checksums (section 4 of `docs/packet-path.md`).
 //! Never MAC addresses: the environment decides those.
 
-use super::Translation;
+use policy_lang::policy::Via;
+
+use super::wrap::{strip, wrap};
+use super::{Plan, Translation};
 use crate::packet::{Fields, Layer4, mend};
 
 const TCP_CHECKSUM: usize = 16;
-const UDP_CHECKSUM: usize = 6;
+pub(super) const UDP_CHECKSUM: usize = 6;
 pub(super) const IPV4_CHECKSUM: usize = 10;
 
-/// The frame as it leaves: tuple rewritten if there is one, TTL less one.
-pub(super) fn forward(frame: &[u8], fields: &Fields, translation: Option<&Translation>) -> Vec<u8> {
-    let mut out = frame.to_vec();
-    if let Some(tuple) = translation {
-        rewrite_tuple(&mut out, fields, tuple);
+/// The frame as it leaves: trailer cut off, tuple rewritten, TTL less one, and what goes around it, as planned. What
+/// goes to a backend's MAC address alone keeps its TTL. `hash` is the packet's flow hash.
+pub(super) fn forward(frame: &[u8], fields: &Fields, plan: &Plan, hash: u64) -> Vec<u8> {
+    let (mut out, fields) = if plan.strip { strip(frame, fields) } else { (frame.to_vec(), *fields) };
+    let wrapped = plan.translation.and_then(|translation| translation.wrap);
+    if wrapped.is_some_and(|around| around.via == Via::L2dsr) {
+        return out;
+    }
+    if let Some(tuple) = plan.translation.filter(|tuple| tuple.wrap.is_none()) {
+        rewrite_tuple(&mut out, &fields, &tuple);
     }
     let at = fields.ip + if fields.v6 { 7 } else { 8 };
-    set_ttl(&mut out, fields, at, fields.ttl.wrapping_sub(1));
-    out
+    set_ttl(&mut out, &fields, at, fields.ttl.wrapping_sub(1));
+    match wrapped {
+        Some(around) => wrap(&out, &fields, &around, hash),
+        None => out,
+    }
 }
 
 /// Writes a TTL or hop limit and mends the IPv4 header's checksum.
@@ -49,7 +60,9 @@ fn rewrite_tuple(out: &mut [u8], fields: &Fields, tuple: &Translation) {
         Layer4::Tcp { .. } => mend_at(out, fields.transport + TCP_CHECKSUM, &old, &new),
         // RFC 768: 0 says that there is no checksum, so a computed 0 is sent as its other form.
         Layer4::Udp { checksum, .. } if checksum != 0 => {
-            let mended = mend(checksum, &old, &new);
+            // Not as it arrived, if the trailer was cut off.
+            let stripped = u16::from_be_bytes(read(out, fields.transport + UDP_CHECKSUM));
+            let mended = mend(stripped, &old, &new);
             write(
                 out,
                 fields.transport + UDP_CHECKSUM,

@@ -8,6 +8,7 @@ use lb_abi::maps::{
 use lb_abi::reason::Reason;
 
 use super::flows::{Table, lookup, pair};
+use super::sessions::has_room;
 use super::{Plan, PlannedFlow, TrackParams, Way};
 use crate::eval::State;
 use crate::packet::{Fields, Layer4, flow_key};
@@ -41,23 +42,45 @@ pub fn track(state: &State, params: &TrackParams, fields: &Fields, plan: &mut Pl
     }
     let key = flow_key(fields);
     let planned = match lookup(state, &key).filter(|(_, flow)| !starts_anew(flow, fields)) {
+        Some((table, flow)) if params.one_way => {
+            PlannedFlow::Known { table, next: seen_one_way(flow, fields) }
+        }
         Some((table, flow)) => match transition(state, table, &key, flow, fields) {
             Some(next) => PlannedFlow::Known { table, next },
             None => return Way::Invalid,
         },
         None => {
-            if state.proven.get(&params.id).copied().unwrap_or(0) >= u64::from(params.max) {
+            let is_full = state.proven.get(&params.id).copied().unwrap_or(0) >= u64::from(params.max);
+            let has_room = params.session.is_none_or(|certificate| has_room(state, params, certificate));
+            if is_full || !has_room {
                 return Way::Full;
             }
-            if fields.flags().is_some_and(|flags| flags != FLAG_SYN) {
+            if !params.one_way && fields.flags().is_some_and(|flags| flags != FLAG_SYN) {
                 return Way::Invalid;
             }
             PlannedFlow::New
         }
     };
     plan.tracker = Some(*params);
+    plan.learned.session = params.session.map(|certificate| (params.id, certificate));
     plan.flow = Some(planned);
     Way::On
+}
+
+/// What a packet makes of a flow whose replies take another way: the client's own acknowledgements say that it was
+/// answered, and its reset that it is over.
+fn seen_one_way(flow: &Flow, fields: &Fields) -> Transition {
+    let state = match (flow.state, fields.flags()) {
+        (_, Some(flags)) if flags & FLAG_RST != 0 => FLOW_CLOSING,
+        (FLOW_NEW, Some(flags)) if flow.dir == DIR_ORIGINAL && is_acknowledged(flags) => FLOW_REPLIED,
+        (state, _) => state,
+    };
+    Transition { state, fins: flow.fins, isn: None }
+}
+
+/// A segment that is sent only to somebody who has answered.
+pub(super) fn is_acknowledged(flags: u32) -> bool {
+    flags & (SYN_ACK | FLAG_RST) == FLAG_ACK
 }
 
 /// A client may open a connection anew while its last one with the same ports still closes.

@@ -2,47 +2,51 @@
 
 use lb_abi::hash::scale;
 use lb_abi::image::{FLAG_SYN, PORT_TRIES};
-use lb_abi::maps::{Addr, DIR_ORIGINAL, Flow, FlowKey};
+use lb_abi::maps::{Addr, DIR_ORIGINAL, FLOW_CLOSING, Flow, FlowKey};
 use lb_abi::reason::Reason;
 
 use super::flows::{lookup, pair_key};
 use super::track::transition;
-use super::{PickBy, Plan, PlannedFlow, PoolParams, Translation, Way};
+use super::{Load, PickBy, Plan, PlannedFlow, PoolParams, Target, Translation, Way};
 use crate::eval::State;
-use crate::packet::{Fields, flow_hash, flow_key, source_hash};
+use crate::packet::{Fields, certificate_hash, flow_hash, flow_key, source_hash};
 
 /// Plans the tuple towards a backend; exits `empty` and `ports`.
 pub fn translate(state: &mut State, params: &PoolParams, fields: &Fields, plan: &mut Plan) -> Way {
-    let (Some(planned), Some(_)) = (plan.flow, plan.tracker) else { return Way::Drop(Reason::BadImage) };
+    let is_tracked = plan.flow.is_some() && plan.tracker.is_some();
+    if !is_tracked && params.is_nat {
+        return Way::Drop(Reason::BadImage);
+    }
     let Some((sport, dport)) = fields.ports().filter(|_| !fields.is_fragment()) else {
         return Way::Drop(Reason::Untranslatable);
     };
     let key = flow_key(fields);
-    if let PlannedFlow::Known { .. } = planned
+    if is_tracked
+        && let Some(PlannedFlow::Known { .. }) = plan.flow
         && let Some((_, flow)) = lookup(state, &key)
     {
         if flow.dir != DIR_ORIGINAL {
             return Way::Drop(Reason::WrongDirection);
         }
         if let Some(kept) = kept(state, params.id, flow) {
-            plan.translation = Some(kept);
+            plan.translation = Some(Translation { wrap: (params.wrap)(kept.backend), ..kept });
             return Way::On;
         }
-        if fields.flags().is_some_and(|flags| flags != FLAG_SYN) {
+        if params.is_nat && fields.flags().is_some_and(|flags| flags != FLAG_SYN) {
             return Way::Drop(Reason::BackendGone);
         }
     }
-    if params.slots == 0 {
-        return Way::Empty;
-    }
-    let slot = slot(state, params, fields);
-    let Some(target) = (params.slot)(slot).filter(|target| !state.absent.contains(&target.backend)) else {
-        return Way::Empty;
+    let Some(target) = pick(state, params, fields) else { return Way::Empty };
+    let (backend, client) = if params.is_nat {
+        let backend = (target.addr, if target.port == 0 { dport } else { target.port });
+        match source(state, params, &key, sport, backend) {
+            Some(client) => (backend, client),
+            None => return Way::Ports,
+        }
+    } else {
+        ((key.dst, dport), (key.src, sport))
     };
-    let backend = (target.addr, if target.port == 0 { dport } else { target.port });
-    let Some((src, sport)) = source(state, params, &key, sport, backend) else {
-        return Way::Ports;
-    };
+    let (src, sport) = client;
     plan.translation = Some(Translation {
         src,
         dst: backend.0,
@@ -51,8 +55,9 @@ pub fn translate(state: &mut State, params: &PoolParams, fields: &Fields, plan: 
         pool: params.id,
         backend: target.backend,
         identity: target.identity,
-        is_new: true,
+        is_new: is_tracked,
         to_backend: true,
+        wrap: (params.wrap)(target.backend),
     });
     Way::On
 }
@@ -74,7 +79,60 @@ fn leaving(flow: &Flow, backend: u32, to_backend: bool) -> Translation {
         identity: flow.identity,
         is_new: false,
         to_backend,
+        wrap: None,
     }
+}
+
+/// The backend of a new flow: the one its session has, else one by the pool's rule. One that has all the connections
+/// it may have is passed over for that in the next slot. `None` where there is none.
+fn pick(state: &mut State, params: &PoolParams, fields: &Fields) -> Option<Target> {
+    if let Some(kept) = params.kept.filter(|kept| !state.absent.contains(&kept.backend)) {
+        return Some(kept);
+    }
+    if params.pick == PickBy::LeastConnections {
+        return least(state, params.loads);
+    }
+    if params.slots == 0 {
+        return None;
+    }
+    let first = slot(state, params, fields);
+    let is_there = |target: &Target| !state.absent.contains(&target.backend);
+    let target = (params.slot)(first).filter(is_there)?;
+    if !is_full(state, params.loads, &target) {
+        return Some(target);
+    }
+    let behind = (1..params.slots).map(|step| (first + step) % params.slots);
+    let targets = behind.filter_map(params.slot).filter(is_there);
+    targets.into_iter().find(|target| !is_full(state, params.loads, target))
+}
+
+/// The backend with the fewest connections for its weight; the first of equals.
+fn least(state: &State, loads: &[Load]) -> Option<Target> {
+    let usable = loads
+        .iter()
+        .filter(|load| !state.absent.contains(&load.target.backend) && !is_full(state, loads, &load.target));
+    let counted = usable.map(|load| (u64::from(connections(state, load)), load));
+    // a / weight of a < b / weight of b, without division.
+    let fewest = counted.reduce(|least, next| {
+        let (a, b) = (least.0 * u64::from(next.1.weight), next.0 * u64::from(least.1.weight));
+        if b < a { next } else { least }
+    });
+    fewest.map(|(_, load)| load.target)
+}
+
+fn is_full(state: &State, loads: &[Load], target: &Target) -> bool {
+    let load = loads.iter().find(|load| load.target.backend == target.backend);
+    load.is_some_and(|load| load.max_conn.is_some_and(|max| connections(state, load) >= max))
+}
+
+/// Live flows to a backend that are not closing.
+fn connections(state: &State, load: &Load) -> u32 {
+    let tables = [&state.flows_new, &state.flows_answered, &state.flows_proven];
+    let of_it = tables.into_iter().flatten().filter(|(key, flow)| {
+        let is_to_it = flow.backend.checked_sub(1).is_some_and(|backend| load.ordinals.contains(&backend));
+        is_to_it && flow.dir == DIR_ORIGINAL && flow.state != FLOW_CLOSING && lookup(state, key).is_some()
+    });
+    of_it.count() as u32
 }
 
 fn slot(state: &mut State, params: &PoolParams, fields: &Fields) -> u32 {
@@ -88,6 +146,10 @@ fn slot(state: &mut State, params: &PoolParams, fields: &Fields) -> u32 {
         PickBy::Random => state.draw() % params.slots,
         PickBy::Source => scale(source_hash(state.key, fields), params.slots),
         PickBy::Flow => scale(flow_hash(state.key, fields), params.slots),
+        PickBy::Certificate => {
+            scale(certificate_hash(state.key, &params.certificate.unwrap_or_default()), params.slots)
+        }
+        PickBy::LeastConnections => 0,
     }
 }
 
@@ -142,6 +204,9 @@ pub fn translate_back(state: &State, fields: &Fields, plan: &mut Plan) -> Way {
     }
     let key = flow_key(fields);
     let Some((table, flow)) = lookup(state, &key) else { return Way::Invalid };
+    if state.learned.get(&key).is_some_and(|learned| learned.one_way) {
+        return Way::Invalid;
+    }
     let Some(backend) = flow.backend.checked_sub(1).filter(|_| flow.dir != DIR_ORIGINAL) else {
         return Way::Invalid;
     };
