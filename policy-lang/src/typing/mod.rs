@@ -25,17 +25,18 @@ mod tracker;
 mod values;
 mod vip;
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use crate::ast::Word;
 use crate::load::Loaded;
 use crate::names::{Declared, Kind, Names};
 use crate::policy::{
-    AddrSet, Authority, Before, BeforeTree, DefaultEnd, Interface, Limit, LimitId, Mapper, Policy, Pool, Set,
-    SetId, Side, Step, Synguard, Tracker, Vip,
+    AddrSet, Authority, Before, BeforeTree, DefaultEnd, Interface, Limit, LimitId, Mapper, Policy, Pool,
+    Rate, Set, SetId, Side, Step, Synguard, Tracker, Vip,
 };
 use crate::report::Report;
-use crate::source::{Loader, Sources};
+use crate::source::{Loader, Sources, Span};
 use crate::value::Fault;
 use crate::value::addr::{self, Loose};
 
@@ -65,6 +66,8 @@ pub(crate) struct Typing<'a> {
     mappers: Vec<Mapper>,
     /// The limit in whose exit `exceed` the chain stands that is being typed.
     exceeded: Option<LimitId>,
+    /// The rate of each log, where it was first written.
+    logs: HashMap<String, (Rate, Span)>,
 }
 
 /// Steps that somebody asks about, beside the policy.
@@ -107,6 +110,7 @@ pub(crate) fn policy(
         synguards: Vec::new(),
         mappers: Vec::new(),
         exceeded: None,
+        logs: HashMap::new(),
     };
     typing.constants();
     typing.type_interfaces();
@@ -128,7 +132,7 @@ pub(crate) fn policy(
     let asserts = typing.type_asserts();
     let Some((item, root)) = declared.policy.zip(root) else {
         let end = typing.sources.files.first().map_or(0, |file| file.text.len());
-        let place = crate::source::Span { start: end as u32, end: end as u32, ..Default::default() };
+        let place = Span { start: end as u32, end: end as u32, ..Default::default() };
         // A file whose items could not be read may well have a policy.
         if !typing.report.has_errors() {
             typing
@@ -177,7 +181,7 @@ impl Typing<'_> {
         self.fault_at(word.span, fault);
     }
 
-    fn fault_at(&mut self, place: crate::source::Span, fault: Fault) {
+    fn fault_at(&mut self, place: Span, fault: Fault) {
         let finding = self.report.error(fault.code, place, fault.message);
         if let Some(cure) = fault.help {
             finding.help(cure);

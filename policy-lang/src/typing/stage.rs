@@ -155,10 +155,16 @@ impl Typing<'_> {
             }
             None => None,
         };
-        match name.zip(rate) {
-            Some((name, rate)) => Typed::Stage(StageKind::Log { name, rate }),
-            None => Typed::Nothing { ends: false },
+        let Some((name, rate)) = name.zip(rate) else { return Typed::Nothing { ends: false } };
+        let (first, before) = *self.logs.entry(name.clone()).or_insert((rate, place));
+        if first != rate {
+            self.report
+                .error("E0309", place, format!("log `{name}` has another rate here"))
+                .also(before, "the first one")
+                .because("packets of one name share one rate")
+                .help("write the same rate, or another name");
         }
+        Typed::Stage(StageKind::Log { name, rate })
     }
 
     /// `ban SET`, in the exit `exceed` of a limit with a key.
