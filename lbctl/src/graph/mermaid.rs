@@ -80,14 +80,12 @@ fn class_name(look: &str) -> String {
     format!("is_{look}")
 }
 
-/// For a quoted label: what Mermaid or HTML would read becomes an entity code, and a blank at the start of a line that
-/// could make a list is kept from doing so.
+/// For a quoted label: what Mermaid, Markdown or HTML would read becomes an entity code.
 fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for letter in text.chars() {
         match letter {
-            '"' | '#' | '&' | '<' | '>' | '`' | '\\' | '[' | ']' | '{' | '}' | '(' | ')' | '|' | ';'
-            | '*' | '_' => {
+            '"' | '#' | '&' | '<' | '>' | '`' | '\\' | '*' | '|' => {
                 let _ = write!(safe, "#{};", u32::from(letter));
             }
             letter if letter.is_control() => {}
