@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::attach;
+use crate::error::Error;
+
 /// Where on its way into the kernel a device hands a packet to the program.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -53,6 +56,18 @@ impl ApplyOptions {
             hash_key: HASH_KEY_PATH.into(),
             namespace: None,
         }
+    }
+
+    /// Asked before an instance is opened, which makes its directories.
+    ///
+    /// # Errors
+    /// `NoDevice`, `UnknownDevice`.
+    pub fn refuse_unknown_devices(&self) -> Result<(), Error> {
+        if self.devices.is_empty() {
+            return Err(Error::NoDevice);
+        }
+        let found = attach::links()?;
+        self.devices.iter().try_for_each(|name| attach::find(&found, name).map(drop))
     }
 }
 

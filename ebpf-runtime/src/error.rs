@@ -32,6 +32,12 @@ pub enum Error {
     ForeignProgram { device: String, id: u32, name: String },
     #[error("device {device} belongs to instance {instance}: detach that one first")]
     OtherInstance { device: String, instance: String },
+    #[error("device {device} is none of instance {instance}; `lbctl status` lists those that are")]
+    NotOfInstance { device: String, instance: String },
+    #[error(
+        "instance {0} would have no device left: detach without naming devices to take it off, which forgets flows and counters"
+    )]
+    EveryDevice(String),
     #[error("device {device} cannot run XDP in its driver ({cause}): {cure}")]
     NativeRefused { device: String, cause: io::Error, cure: String },
     #[error("device {device} refused the program ({cause})")]

@@ -47,6 +47,19 @@ impl Instance {
         Ok(Instance { name: name.to_owned(), run_dir: run_dir.clone(), paths, record, _lock: lock })
     }
 
+    /// As `open`, for an instance that is there: where nothing of it is, nothing is made.
+    ///
+    /// # Errors
+    /// As `open`, and `NothingApplied`.
+    pub fn open_existing(run_dir: &RunDir, name: &str) -> Result<Instance, Error> {
+        crate::paths::check_name(name)?;
+        let paths = Paths::new(&run_dir.reach()?, name)?;
+        if !paths.directory.exists() && !paths.pins.exists() {
+            return Err(Error::NothingApplied(name.to_owned()));
+        }
+        Instance::open(run_dir, name)
+    }
+
     /// Puts the image on the devices. On an error everything is as it was.
     ///
     /// # Errors
@@ -98,6 +111,52 @@ impl Instance {
         // An agent that still runs keeps its own lock file, and with it the directory, until it sees that it is over.
         let _ = fs::remove_dir(&self.paths.directory);
         if nothing { Err(Error::NothingApplied(self.name)) } else { Ok(Detached { devices }) }
+    }
+
+    /// Takes the program off some of the devices; on the others it runs on, with flows and counters. A device that is
+    /// gone is known by the name it had.
+    ///
+    /// # Errors
+    /// `NothingApplied`, `Record`; `UnknownDevice`, `NotOfInstance`; `EveryDevice` if none would be left.
+    pub fn detach_devices(&mut self, names: &[String]) -> Result<Detached, Error> {
+        let found = attach::links()?;
+        let mut record = match std::mem::replace(&mut self.record, Ok(None)) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Err(Error::NothingApplied(self.name.clone())),
+            Err(error) => return Err(error),
+        };
+        self.record = Ok(Some(record.clone()));
+        let mut devices = Vec::new();
+        for name in names {
+            let index = found.iter().find(|link| link.name == *name).map(|link| link.index);
+            let at = record.devices.iter().position(|device| match index {
+                Some(index) => device.ifindex == index,
+                None => device.name == *name,
+            });
+            match at {
+                Some(at) => {
+                    record.devices.remove(at);
+                    devices.push(name.clone());
+                }
+                None if devices.contains(name) => {}
+                None => {
+                    attach::find(&found, name)?;
+                    return Err(Error::NotOfInstance { device: name.clone(), instance: self.name.clone() });
+                }
+            }
+        }
+        if record.devices.is_empty() {
+            return Err(Error::EveryDevice(self.name.clone()));
+        }
+        // Written first: what is killed here, the next one to open the instance finishes.
+        record::write(&self.paths.record(), &record)?;
+        for link in pinned::links(&self.paths)? {
+            if !record.devices.iter().any(|device| device.ifindex == link.ifindex) {
+                link.remove()?;
+            }
+        }
+        self.record = Ok(Some(record));
+        Ok(Detached { devices })
     }
 
     /// What instance `name` of this network namespace runs and has counted; needs no lock.

@@ -106,6 +106,57 @@ fn attaches_counts_and_detaches() {
     assert_eq!(files(&lab), Vec::<String>::new());
 }
 
+fn detach_devices(lab: &Lab, devices: &[&str]) -> Result<Vec<String>, Error> {
+    let devices: Vec<String> = devices.iter().map(|device| (*device).to_owned()).collect();
+    let detach = || Instance::open_existing(&Lab::run_dir(), "main")?.detach_devices(&devices);
+    lab.balancer.run(detach).unwrap().map(|detached| detached.devices)
+}
+
+#[test]
+fn one_device_is_let_go_and_the_others_keep_what_they_have() {
+    let lab = network();
+    let nothing = detach_devices(&lab, &["wan0"]);
+    assert!(matches!(nothing, Err(Error::NothingApplied(_))), "{nothing:?}");
+    assert_eq!(files(&lab), Vec::<String>::new());
+
+    let applied = apply(&lab, &counting(&[1], END_PASS), &["wan0", "lan0"]);
+    send(&lab, 3);
+    let before = packets(&lab)[0];
+    for (devices, refused) in [
+        (&["lan0", "wan0"][..], "would have no device left"),
+        (&["lan0", "host9"], "no device is called"),
+        (&["lan0", "lo"], "device lo is none of instance main"),
+    ] {
+        let error = detach_devices(&lab, devices).unwrap_err().to_string();
+        assert!(error.contains(refused), "{error}");
+        assert_eq!(status(&lab).unwrap().devices.len(), 2);
+    }
+
+    assert_eq!(detach_devices(&lab, &["lan0", "lan0"]).unwrap(), ["lan0"]);
+    let report = status(&lab).unwrap();
+    let left: Vec<(&str, Option<u32>)> =
+        report.devices.iter().map(|device| (device.name.as_str(), device.program)).collect();
+    assert_eq!(left, [("wan0", Some(applied.program_id))]);
+    assert_eq!(report.generation, applied.generation);
+    send(&lab, 4);
+    assert!(packets(&lab)[0] >= before + 4);
+    // Free for another instance, and for this one again.
+    let other = lab.balancer.run(|| {
+        Instance::open(&Lab::run_dir(), "other")?.apply(&counting(&[1], END_PASS), &options(&["lan0"]))
+    });
+    assert_eq!(other.unwrap().unwrap().devices, ["lan0"]);
+}
+
+#[test]
+fn a_device_that_is_gone_is_let_go_by_its_name() {
+    let lab = network();
+    apply(&lab, &counting(&[1], END_PASS), &["wan0", "lan0"]);
+    lab.balancer.delete("lan0").unwrap();
+    assert_eq!(detach_devices(&lab, &["lan0"]).unwrap(), ["lan0"]);
+    let report = status(&lab).unwrap();
+    assert_eq!(report.devices.iter().map(|device| device.name.as_str()).collect::<Vec<_>>(), ["wan0"]);
+}
+
 #[test]
 fn a_second_generation_is_one_store_and_keeps_its_counts() {
     let lab = network();

@@ -107,6 +107,38 @@ fn what_cannot_be_applied_leaves_what_runs() {
     assert!(unknown.err.contains("no network namespace is called \"nosuchns\""), "{unknown}");
 }
 
+#[test]
+fn an_unknown_device_leaves_nothing_behind_on_a_fresh_host() {
+    let balancer = Balancer::new(&plan(Arms::One));
+    let file = balancer.write("p.lbp", PASS).display().to_string();
+    let fresh = balancer.write("here", "").with_extension("run");
+    let run_dir = fresh.display().to_string();
+    for (verb, args) in [("apply", &[file.as_str(), "--device", "nosuch0"][..]), ("detach", &[])] {
+        let ran = ran_in(&balancer, &run_dir, verb, args);
+        assert_eq!(ran.code, Some(2), "{ran}");
+        assert!(!fresh.exists(), "{verb} made {run_dir}");
+    }
+}
+
+#[test]
+fn detach_takes_one_device_of_several() {
+    let mut balancer = Balancer::new(&plan(Arms::Two));
+    balancer.apply(PASS);
+    let run = |args: &[&str]| ran(&balancer, "detach", args);
+    let all = balancer.devices.join(", ");
+    let (first, others) = balancer.devices.split_first().expect("devices");
+    for device in others {
+        let one = run(&["--device", device]);
+        let said = format!("instance default: detached from {device}\n");
+        assert_eq!((one.code, &one.out), (Some(0), &said), "{one}, of {all}");
+    }
+    assert_eq!(balancer.status()["devices"].as_array().map(Vec::len), Some(1));
+    let last = run(&["--device", first]);
+    assert_eq!(last.code, Some(2));
+    assert!(last.err.contains("would have no device left"), "{last}");
+    assert_eq!(run(&[]).out, format!("instance default: detached from {first}\n"));
+}
+
 const BLOCKING: &str = "lbp 1
 set blocked : net from \"blocked.txt\" max 1_000_000
 policy blocking { default drop } = match { src in blocked -> drop

@@ -74,6 +74,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     }
     let (name, place) = (&args.instance.instance, &args.instance.place);
     let (mut applied, conflicts) = place.within(|run_dir| {
+        options.refuse_unknown_devices()?;
         let applied = Instance::open(run_dir, name)?.apply(&image, &options)?;
         Ok((applied, source_ports::conflicts(&policy)))
     })?;

@@ -10,8 +10,11 @@ use crate::console::{Console, Exit, Outcome};
 use crate::privileges;
 
 #[derive(clap::Args, Debug)]
-#[command(about = "Take the policy off its devices and forget its flows and counters", after_help = EXAMPLES)]
+#[command(about = "Take the policy off its devices and forget its flows and counters, or off some devices only", after_help = EXAMPLES)]
 pub struct Args {
+    /// Take it off this device only, and let it run on the others; may be repeated.
+    #[arg(long = "device", value_name = "DEVICE")]
+    pub devices: Vec<String>,
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
@@ -22,14 +25,18 @@ pub struct Args {
 const EXAMPLES: &str = "\
 Examples:
   sudo lbctl detach
+  sudo lbctl detach --device eth1
   sudo lbctl detach --instance edge --netns blue
 
-To take it off one device of several, apply again with the devices that shall stay.";
+With --device, flows and counters stay for the devices that are left; the last one goes without --device only.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     privileges::require("detach")?;
     let name = &args.instance.instance;
-    let detached = args.instance.place.within(|run_dir| Instance::open(run_dir, name)?.detach())?;
+    let detached = args.instance.place.within(|run_dir| {
+        let mut instance = Instance::open_existing(run_dir, name)?;
+        if args.devices.is_empty() { instance.detach() } else { instance.detach_devices(&args.devices) }
+    })?;
     if args.json {
         console.json(&json!({ "version": 1, "instance": name, "devices": detached.devices }))?;
     } else if detached.devices.is_empty() {
