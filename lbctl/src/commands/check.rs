@@ -74,14 +74,23 @@ fn contents(policy: &Policy) -> String {
         (policy.trees.len() + 1, "tree"),
         (policy.sets.len(), "set"),
         (policy.vips.len(), "vip"),
+        (policy.interfaces.len(), "interface"),
         (policy.limits.len(), "limit"),
+        (policy.synguards.len(), "synguard"),
+        (policy.authorities.len(), "authority"),
+        (policy.mappers.len(), "mapper"),
         (policy.trackers.len(), "tracker"),
         (policy.pools.len(), "pool"),
         (policy.expects.len(), "expect block"),
         (policy.asserts.iter().map(|assert| assert.claims.len()).sum(), "proved claim"),
     ];
     let said = parts.iter().filter(|(count, _)| *count > 0);
-    let said: Vec<String> =
-        said.map(|(count, what)| format!("{count} {what}{}", if *count == 1 { "" } else { "s" })).collect();
+    let said: Vec<String> = said
+        .map(|(count, what)| match (count, what.strip_suffix('y')) {
+            (1, _) => format!("1 {what}"),
+            (_, Some(stem)) => format!("{count} {stem}ies"),
+            (_, None) => format!("{count} {what}s"),
+        })
+        .collect();
     said.join(", ")
 }
