@@ -2,11 +2,14 @@
 //! the way home for replies. Runs on a typed tree without errors, and never changes it.
 
 mod cover;
+mod guards;
 mod home;
+mod known;
 mod paths;
 mod protocols;
 mod shadow;
 mod spoofed;
+mod stages;
 mod trees;
 
 use crate::policy::{Chain, Policy, Tail};

@@ -37,16 +37,17 @@ impl Kinds {
     }
 }
 
-/// Packets of `from` that may satisfy the guard. With `ports` false, a bare `sport` or `dport` proves nothing.
-pub(super) fn narrow(policy: &Policy, guard: &Guard, from: Kinds, ports: bool) -> Kinds {
+/// Packets of `from` that may satisfy the guard. With `may_ask` false, what may be asked in some places only proves
+/// nothing: a bare `sport` or `dport`, a name, a certificate.
+pub(super) fn narrow(policy: &Policy, guard: &Guard, from: Kinds, may_ask: bool) -> Kinds {
     match guard {
-        Guard::And(parts) => parts.iter().fold(from, |kinds, part| narrow(policy, part, kinds, ports)),
+        Guard::And(parts) => parts.iter().fold(from, |kinds, part| narrow(policy, part, kinds, may_ask)),
         Guard::Or(parts) => {
-            parts.iter().fold(NONE, |kinds, part| kinds.or(narrow(policy, part, from, ports)))
+            parts.iter().fold(NONE, |kinds, part| kinds.or(narrow(policy, part, from, may_ask)))
         }
         Guard::Not(inner) => falsify(policy, inner, from),
         Guard::From(id, _) => match policy.sides.get(id.index()) {
-            Some(Side { guard: Some(guard), .. }) => narrow(policy, guard, from, ports),
+            Some(Side { guard: Some(guard), .. }) => narrow(policy, guard, from, may_ask),
             _ => from,
         },
         Guard::To(id, _) => {
@@ -65,7 +66,7 @@ pub(super) fn narrow(policy: &Policy, guard: &Guard, from: Kinds, ports: bool) -
             }
             from.and(kinds)
         }
-        Guard::Test(test) => from.and(test_kinds(test, ports)),
+        Guard::Test(test) => from.and(test_kinds(test, may_ask)),
     }
 }
 
@@ -86,13 +87,16 @@ pub(super) fn falsify(policy: &Policy, guard: &Guard, from: Kinds) -> Kinds {
     }
 }
 
-fn test_kinds(test: &Test, ports: bool) -> Kinds {
+fn test_kinds(test: &Test, may_ask: bool) -> Kinds {
     match (test.field, &test.values) {
         (Field::TcpSport | Field::TcpDport | Field::TcpFlags, _) => TCP,
         (Field::UdpSport | Field::UdpDport, _) => UDP,
-        (Field::Sport | Field::Dport, _) if ports => TCP.or(UDP),
+        (Field::Sport | Field::Dport, _) if may_ask => TCP.or(UDP),
         (Field::IcmpType | Field::IcmpCode, _) => OTHER.and(V4),
         (Field::Icmp6Type | Field::Icmp6Code, _) => OTHER.and(V6),
+        (Field::Payload, _) => TCP.or(UDP),
+        // `verify` and `map` read UDP only.
+        (Field::Sni | Field::Cert, _) if may_ask => UDP,
         (Field::Proto, Values::Ranges(ranges)) if test.negated => ALL.without(covered(ranges)),
         (Field::Proto, Values::Ranges(ranges)) => touched(ranges),
         // `not in` looks at packets of both families: an address of the other family is not in the set.

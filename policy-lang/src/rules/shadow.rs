@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use super::cover::Cover;
 use super::each_chain;
+use super::guards::{is_opaque, is_within};
 use crate::policy::{Arm, Field, Guard, Match, Policy, Tail, Test, Values};
 use crate::report::Report;
 use crate::source::Span;
@@ -79,32 +80,12 @@ fn implies(policy: &Policy, inner: &Guard, outer: &Guard) -> bool {
     }
 }
 
-fn opaque(policy: &Policy, test: &Test) -> bool {
-    test.sets.iter().any(|id| policy.sets.get(id.index()).is_some_and(|set| set.is_opaque()))
-}
-
 fn within(policy: &Policy, a: &Test, b: &Test) -> bool {
-    if a.field != b.field || a.negated != b.negated || opaque(policy, a) || opaque(policy, b) {
+    if a.field != b.field || a.negated != b.negated || is_opaque(policy, a) || is_opaque(policy, b) {
         return false;
     }
     let (small, large) = if a.negated { (b, a) } else { (a, b) };
-    match (&small.values, &large.values) {
-        (Values::Addrs(small), Values::Addrs(large)) => {
-            let without = crate::value::addr::except_of(small, large);
-            crate::value::addr::is_empty(&without)
-        }
-        (Values::Ranges(small), Values::Ranges(large)) => {
-            crate::value::addr::subtract(small, large).is_empty()
-        }
-        (Values::Tracker(a), Values::Tracker(b)) => a == b,
-        (Values::Prefixes(small), Values::Prefixes(large)) => {
-            small.iter().all(|long| large.iter().any(|short| long.starts_with(short)))
-        }
-        (Values::Names(small), Values::Names(large)) => {
-            small.iter().all(|name| large.iter().any(|pattern| pattern.covers(name)))
-        }
-        _ => false,
-    }
+    is_within(&small.values, &large.values)
 }
 
 /// What arms of one comparison each have taken so far.
@@ -117,7 +98,7 @@ struct Covered {
 
 impl Covered {
     fn add(&mut self, policy: &Policy, test: &Test) {
-        if test.negated || opaque(policy, test) {
+        if test.negated || is_opaque(policy, test) {
             return;
         }
         match &test.values {
@@ -136,7 +117,7 @@ impl Covered {
     }
 
     fn has(&self, policy: &Policy, test: &Test) -> bool {
-        if test.negated || opaque(policy, test) {
+        if test.negated || is_opaque(policy, test) {
             return false;
         }
         let within = |covers: &HashMap<Field, Cover>, first: u128, last: u128| {

@@ -230,6 +230,7 @@ impl Typing<'_> {
                 None => sound = false,
             }
         }
+        self.lint_numbers(field, high, &test.values);
         sound.then(|| Values::Ranges(addr::merge(&mut ranges)))
     }
 

@@ -14,6 +14,7 @@ mod interface;
 mod limit;
 mod mapper;
 mod numbers;
+mod overlaps;
 mod packet;
 mod pool;
 mod set;
@@ -238,6 +239,7 @@ impl Typing<'_> {
 
     /// Addresses as literals, consts, sets, vips or pools name them; with the sets among them.
     fn addresses(&mut self, words: &[Word]) -> Option<(AddrSet, Vec<SetId>)> {
+        self.lint_addresses(words);
         let mut loose = Loose::default();
         let mut sets = Vec::new();
         let mut sound = true;
