@@ -12,6 +12,7 @@ mod witness;
 
 use std::collections::HashMap;
 
+use lb_abi::image::Field;
 use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::{Before, Claim, PacketSpec, Policy};
 use policy_lang::source::Span;
@@ -63,6 +64,8 @@ pub struct Witness {
     pub text: String,
     /// The tracker, by name, that must know the packet's flow.
     pub flow: Option<String>,
+    /// What sets must hold at run time, in words.
+    pub held: Vec<String>,
     /// The arms, stages and ends up to what is excluded.
     pub way: Vec<PathStep>,
     /// The evaluator goes this way with a fresh state; else the way takes some state.
@@ -134,6 +137,7 @@ impl Witness {
         }
         let mut needs = Vec::new();
         needs.extend(self.flow.iter().map(|tracker| format!("its flow is known to `{tracker}`")));
+        needs.extend(self.held.iter().cloned());
         for step in &self.way {
             match step.kind {
                 StepKind::Stage { exit: Some(exit) } => {
@@ -188,7 +192,7 @@ pub fn run<'p>(policy: &'p Policy) -> Report {
         }
         let classes = witness::classes(&search.regions.diagrams, cut, found);
         let way = search.way(&classes)?;
-        Ok(Finding::False(Box::new(seen(policy, witness::packet(cut, &classes), way))))
+        Ok(Finding::False(Box::new(seen(policy, witness::packet(policy, cut, &classes), way))))
     };
     let mut proof = |claim: &'p Claim| {
         let finding = prove(claim).unwrap_or(Finding::TooLarge);
@@ -205,7 +209,7 @@ pub fn run<'p>(policy: &'p Policy) -> Report {
 /// Holds the way against the evaluator's own.
 fn seen(policy: &Policy, chosen: witness::Chosen, way: Vec<PathStep>) -> Witness {
     let mut state = State { clock: 1 << 50, ..State::new([0; 2]) };
-    let run = eval::run(policy, &mut state, &packet::build(&chosen.spec));
+    let run = eval::run(policy, &mut state, &packet::build_in(policy, &chosen.spec));
     let mut steps = run.path.iter().filter(|step| !matches!(step.kind, StepKind::Guard { .. }));
     // A stage that is the goal may be left in any way.
     let mut is_same = |step: &PathStep, is_last: bool| {
@@ -217,7 +221,12 @@ fn seen(policy: &Policy, chosen: witness::Chosen, way: Vec<PathStep>) -> Witness
     let at_once = goes && !(is_end && run.path.last().is_some_and(|step| step.kind == StepKind::Refused));
     let tracker = chosen.flow.checked_sub(1).and_then(|tracker| policy.trackers.get(tracker as usize));
     let text = Written(policy, &chosen.spec).to_string();
-    Witness { packet: chosen.spec, text, flow: tracker.map(|tracker| tracker.name.clone()), way, at_once }
+    let held = chosen.held.iter().map(|(field, set)| {
+        let end = if *field == Field::Src { "source" } else { "destination" };
+        format!("`{set}` holds its {end}")
+    });
+    let flow = tracker.map(|tracker| tracker.name.clone());
+    Witness { packet: chosen.spec, text, flow, held: held.collect(), way, at_once }
 }
 
 #[cfg(test)]

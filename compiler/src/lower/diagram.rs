@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
-use lb_abi::image::{FIELDS, Field};
+use super::axis::Axis;
 
 /// A terminal, or the number of an inner node with `INNER` set.
 pub type Ref = u32;
@@ -32,7 +32,7 @@ pub fn leaf_number(terminal: Ref) -> u32 {
 /// An inner node: where each class of its field leads.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Row {
-    pub field: Field,
+    pub field: Axis,
     /// Where most classes lead; of two equally frequent ones the smaller.
     pub default: Ref,
     /// The classes that lead elsewhere, ascending.
@@ -53,15 +53,15 @@ enum Op {
 pub struct Diagrams {
     rows: Vec<Rc<Row>>,
     unique: HashMap<Rc<Row>, Ref>,
-    counts: [u32; FIELDS],
+    counts: Vec<u32>,
     memo: HashMap<(Op, Ref, Ref), Ref>,
     not_memo: HashMap<Ref, Ref>,
     work: usize,
 }
 
 impl Diagrams {
-    /// `counts`: number of classes by field.
-    pub fn new(counts: [u32; FIELDS]) -> Diagrams {
+    /// `counts`: number of classes by index of the axis.
+    pub fn new(counts: Vec<u32>) -> Diagrams {
         Diagrams {
             rows: Vec::new(),
             unique: HashMap::new(),
@@ -72,7 +72,7 @@ impl Diagrams {
         }
     }
 
-    pub fn counts(&self) -> &[u32; FIELDS] {
+    pub fn counts(&self) -> &[u32] {
         &self.counts
     }
 
@@ -81,7 +81,7 @@ impl Diagrams {
         (at & INNER != 0).then(|| &self.rows[(at & !INNER) as usize])
     }
 
-    /// The fields that a diagram looks at, as `Field::bit`s.
+    /// The image's fields that a diagram looks at, as `Field::bit`s.
     pub fn fields(&self, root: Ref) -> u32 {
         self.reached(root).0
     }
@@ -101,7 +101,7 @@ impl Diagrams {
                 leaves.extend((at != NOTHING).then(|| leaf_number(at)));
                 continue;
             };
-            fields |= row.field.bit();
+            fields |= row.field.field().map_or(0, |field| field.bit());
             let children = row.exceptions.iter().map(|exception| exception.1).chain([row.default]);
             open.extend(children.filter(|&child| seen.insert(child)));
         }
@@ -109,8 +109,8 @@ impl Diagrams {
     }
 
     /// True for the classes given, which ascend.
-    pub fn member(&mut self, field: Field, classes: &[u16]) -> Result<Ref, TooLarge> {
-        self.make(field, NOTHING, classes.iter().map(|&class| (class, TRUE)).collect())
+    pub fn member(&mut self, field: impl Into<Axis>, classes: &[u16]) -> Result<Ref, TooLarge> {
+        self.make(field.into(), NOTHING, classes.iter().map(|&class| (class, TRUE)).collect())
     }
 
     pub fn not(&mut self, guard: Ref) -> Result<Ref, TooLarge> {
@@ -176,6 +176,36 @@ impl Diagrams {
         Ok(made)
     }
 
+    /// As if the axis were always of this class.
+    pub fn fix(&mut self, root: Ref, axis: impl Into<Axis>, class: u16) -> Result<Ref, TooLarge> {
+        self.fix_below(root, axis.into(), class, &mut HashMap::new())
+    }
+
+    fn fix_below(
+        &mut self,
+        root: Ref,
+        axis: Axis,
+        class: u16,
+        known: &mut HashMap<Ref, Ref>,
+    ) -> Result<Ref, TooLarge> {
+        let Some(row) = self.row(root).filter(|row| row.field <= axis).cloned() else { return Ok(root) };
+        if row.field == axis {
+            let exception = row.exceptions.iter().find(|exception| exception.0 == class);
+            return Ok(exception.map_or(row.default, |exception| exception.1));
+        }
+        if let Some(&made) = known.get(&root) {
+            return Ok(made);
+        }
+        let default = self.fix_below(row.default, axis, class, known)?;
+        let mut exceptions = Vec::with_capacity(row.exceptions.len());
+        for &(of, child) in &row.exceptions {
+            exceptions.push((of, self.fix_below(child, axis, class, known)?));
+        }
+        let made = self.make(row.field, default, exceptions)?;
+        known.insert(root, made);
+        Ok(made)
+    }
+
     fn apply(&mut self, op: Op, left: Ref, right: Ref) -> Result<Ref, TooLarge> {
         if let Some(&known) = self.memo.get(&(op, left, right)) {
             return Ok(known);
@@ -209,7 +239,7 @@ impl Diagrams {
         Ok(made)
     }
 
-    fn make(&mut self, field: Field, default: Ref, mut exceptions: Vec<(u16, Ref)>) -> Result<Ref, TooLarge> {
+    fn make(&mut self, field: Axis, default: Ref, mut exceptions: Vec<(u16, Ref)>) -> Result<Ref, TooLarge> {
         exceptions.retain(|exception| exception.1 != default);
         self.work += 1 + exceptions.len();
         if self.work > MAX_WORK {
@@ -218,7 +248,7 @@ impl Diagrams {
         if exceptions.is_empty() {
             return Ok(default);
         }
-        let count = self.counts[field as usize] as usize;
+        let count = self.counts[field.index()] as usize;
         let row = if exceptions.len() * 2 < count {
             Row { field, default, exceptions }
         } else {
@@ -238,8 +268,8 @@ impl Diagrams {
     }
 
     /// Equal functions must be equal rows, so the default is a matter of the function alone.
-    fn by_majority(&mut self, field: Field, default: Ref, exceptions: Vec<(u16, Ref)>) -> Row {
-        let count = self.counts[field as usize] as usize;
+    fn by_majority(&mut self, field: Axis, default: Ref, exceptions: Vec<(u16, Ref)>) -> Row {
+        let count = self.counts[field.index()] as usize;
         let mut children: Vec<Ref> = exceptions.iter().map(|exception| exception.1).collect();
         children.sort_unstable();
         let mut best = (count - exceptions.len(), default);
@@ -263,11 +293,11 @@ impl Diagrams {
         Row { field, default: best.1, exceptions: all }
     }
 
-    /// Where a packet of these classes ends.
-    pub fn walk(&self, root: Ref, classes: &[u32; FIELDS]) -> Ref {
+    /// Where a packet of these classes, by index of the axis, ends.
+    pub fn walk(&self, root: Ref, classes: &[u32]) -> Ref {
         let mut at = root;
         while let Some(row) = self.row(at) {
-            let class = classes[row.field as usize] as u16;
+            let class = classes[row.field.index()] as u16;
             at = match row.exceptions.binary_search_by_key(&class, |exception| exception.0) {
                 Ok(place) => row.exceptions[place].1,
                 Err(_) => row.default,
@@ -279,7 +309,9 @@ impl Diagrams {
 
 #[cfg(test)]
 mod tests {
+    use super::super::axis::FIXED;
     use super::*;
+    use lb_abi::image::Field;
     use proptest::prelude::*;
 
     #[derive(Clone, Debug)]
@@ -336,8 +368,8 @@ mod tests {
         (0..CLASSES.pow(3)).map(|n| [n % CLASSES, n / CLASSES % CLASSES, n / CLASSES / CLASSES])
     }
 
-    fn by_field(classes: [u16; 3]) -> [u32; FIELDS] {
-        let mut all = [0; FIELDS];
+    fn by_field(classes: [u16; 3]) -> [u32; FIXED] {
+        let mut all = [0; FIXED];
         for (field, class) in TESTED.iter().zip(classes) {
             all[*field as usize] = u32::from(class);
         }
@@ -347,7 +379,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_diagram_is_its_guard(guards in prop::collection::vec(guard(), 1..6)) {
-            let mut diagrams = Diagrams::new([u32::from(CLASSES); FIELDS]);
+            let mut diagrams = Diagrams::new(vec![u32::from(CLASSES); FIXED]);
             let mut first_match = NOTHING;
             for (number, guard) in guards.iter().enumerate() {
                 let root = diagram(&mut diagrams, guard);
@@ -366,7 +398,7 @@ mod tests {
 
         #[test]
         fn equal_functions_are_one_node(a in guard(), b in guard()) {
-            let mut diagrams = Diagrams::new([u32::from(CLASSES); FIELDS]);
+            let mut diagrams = Diagrams::new(vec![u32::from(CLASSES); FIXED]);
             let (a_root, b_root) = (diagram(&mut diagrams, &a), diagram(&mut diagrams, &b));
             let equal = everywhere().all(|classes| holds(&a, &classes) == holds(&b, &classes));
             prop_assert_eq!(a_root == b_root, equal);

@@ -1,15 +1,18 @@
 //! Owns the guards of a policy as Boolean formulas over sets of one image field each, equal sets being one.
 //! Never an order between guards: that is `region`.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use lb_abi::image::{ALL_FIELDS, FIELDS, Field};
-use policy_lang::policy::{self, AddrSet, Guard, Policy, SideId, Test, Values, VipId};
+use lb_abi::image::Field;
+use policy_lang::policy::{self, AddrSet, Guard, NamePattern, Policy, SideId, Test, Values, VipId};
 use policy_lang::source::Span;
 
+use super::axis::{Axis, FIXED};
 use super::classes::{Partition, Runs, TooMany};
+use super::nested::Nested;
 
 /// A guard whose comparisons are memberships of sets.
 #[derive(Clone, Debug)]
@@ -17,8 +20,8 @@ pub enum Formula {
     And(Vec<Formula>),
     Or(Vec<Formula>),
     Not(Box<Formula>),
-    /// The field's value is in the set of this number.
-    In(Field, u32),
+    /// The value is in the set of this number.
+    In(Axis, u32),
     /// A side or a vip, whose formula is kept once: its number among them.
     Shared(u32),
 }
@@ -37,12 +40,39 @@ pub struct Sets<'p> {
     shared: Vec<Arc<Formula>>,
     /// Those of `policy`.
     numbers: HashMap<Shared, u32>,
-    small: [HashMap<Vec<(u32, u32)>, u32>; FIELDS],
-    small_lists: [Vec<Vec<(u32, u32)>>; FIELDS],
+    small: [HashMap<Listed, u32>; FIXED],
+    small_lists: [Vec<Listed>; FIXED],
     /// `Field::Src` and `Field::Dst`.
     addresses: [AddressSets; 2],
     /// The comparison that first named each set.
-    places: [Vec<Span>; FIELDS],
+    places: [Vec<Span>; FIXED],
+    free: HashMap<Free, u16>,
+    /// By number.
+    free_list: Vec<Free>,
+    /// Sets from files are free as well.
+    is_opaque: bool,
+}
+
+/// Values of an axis other than the addresses.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Listed {
+    /// Inclusive, sorted, disjoint.
+    Ranges(Vec<(u32, u32)>),
+    /// Names that one of these means.
+    Names(Vec<NamePattern>),
+    /// Payloads that begin with one of these.
+    Prefixes(Vec<Vec<u8>>),
+}
+
+/// What `Axis::Free` stands for: that a packet's address is among what the sets hold at run time. It is one choice
+/// wherever a policy asks for the same.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Free {
+    /// `Src` or `Dst`.
+    pub field: Field,
+    pub sets: Vec<String>,
+    /// What is known of their members, where they count as free although they are listed in files.
+    known: Option<Content>,
 }
 
 #[derive(Default)]
@@ -52,7 +82,7 @@ struct AddressSets {
     list: Vec<Arc<AddrSet>>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Content(Arc<AddrSet>);
 
 impl Hash for Content {
@@ -62,14 +92,20 @@ impl Hash for Content {
     }
 }
 
-/// The classes of every field.
+/// The classes of every axis, by its index.
 pub struct Classes {
-    /// Number of classes by field.
-    pub counts: [u32; FIELDS],
-    /// By field and set: its classes, ascending.
-    pub of_sets: [Vec<Vec<u16>>; FIELDS],
-    /// Values 0 to `Field::absent()`; empty for addresses.
-    pub small: [Runs<u32>; FIELDS],
+    /// Number of classes.
+    pub counts: Vec<u32>,
+    /// By set: its classes, ascending.
+    pub of_sets: Vec<Vec<Vec<u16>>>,
+    /// Values 0 to `Axis::absent()`; empty for addresses.
+    pub small: [Runs<u32>; FIXED],
+    /// Names that guards ask for, label by label from the last.
+    pub names: Nested<Vec<String>>,
+    /// Beginnings of payloads that guards ask for.
+    pub prefixes: Nested<Vec<u8>>,
+    /// By number.
+    pub free: Vec<Free>,
     /// `Field::Src` and `Field::Dst`.
     pub v4: [Runs<u32>; 2],
     pub v6: [Runs<u128>; 2],
@@ -80,9 +116,13 @@ const UDP: u32 = 17;
 const ICMP: u32 = 1;
 const ICMPV6: u32 = 58;
 
-/// The image's field, and the protocol that the language's name for it implies.
-fn image_field(field: policy::Field) -> (Field, Option<u32>) {
-    match field {
+/// The axis of a field, and the protocol that the language's name for it implies.
+fn axis_of(field: policy::Field) -> (Axis, Option<u32>) {
+    let (field, proto) = match field {
+        policy::Field::Iface => return (Axis::Iface, None),
+        policy::Field::Payload => return (Axis::Payload, None),
+        policy::Field::Sni => return (Axis::Sni, None),
+        policy::Field::Cert => return (Axis::Cert, None),
         policy::Field::Src => (Field::Src, None),
         policy::Field::Dst => (Field::Dst, None),
         policy::Field::Proto => (Field::Proto, None),
@@ -103,10 +143,8 @@ fn image_field(field: policy::Field) -> (Field, Option<u32>) {
         policy::Field::Icmp6Type => (Field::IcmpType, Some(ICMPV6)),
         policy::Field::Icmp6Code => (Field::IcmpCode, Some(ICMPV6)),
         policy::Field::Flow => (Field::Flow, None),
-        policy::Field::Iface | policy::Field::Payload | policy::Field::Sni | policy::Field::Cert => {
-            (Field::Vlan, None)
-        }
-    }
+    };
+    (Axis::Of(field), proto)
 }
 
 impl<'p> Sets<'p> {
@@ -120,7 +158,20 @@ impl<'p> Sets<'p> {
             small_lists: Default::default(),
             addresses: Default::default(),
             places: Default::default(),
+            free: HashMap::new(),
+            free_list: Vec::new(),
+            is_opaque: false,
         }
+    }
+
+    /// As `new`, but what sets from files hold may be anything.
+    pub fn opaque(policy: &'p Policy) -> Sets<'p> {
+        Sets { is_opaque: true, ..Sets::new(policy) }
+    }
+
+    /// The policy whose guards are read.
+    pub fn policy(&self) -> &'p Policy {
+        self.policy
     }
 
     /// Reads a guard, and numbers the sets it names.
@@ -140,8 +191,8 @@ impl<'p> Sets<'p> {
     }
 
     /// The comparison that first named a set.
-    pub fn place(&self, field: Field, set: u32) -> Span {
-        self.places[field as usize][set as usize]
+    pub fn place(&self, axis: Axis, set: u32) -> Span {
+        self.places[axis.index()][set as usize]
     }
 
     fn share(&mut self, shared: Shared, read: impl FnOnce(&mut Self) -> Formula) -> Formula {
@@ -189,24 +240,30 @@ impl<'p> Sets<'p> {
     }
 
     fn test(&mut self, test: &Test) -> Formula {
-        let (field, proto) = image_field(test.field);
+        let (axis, proto) = axis_of(test.field);
+        let last = axis.domain().saturating_sub(1);
         let formula = match &test.values {
-            Values::Addrs(addrs) => {
-                let inside = self.addresses(field, addrs, test.span);
-                if test.negated { Formula::Not(Box::new(inside)) } else { inside }
-            }
+            Values::Addrs(addrs) => match axis {
+                Axis::Of(field @ (Field::Src | Field::Dst)) => {
+                    let inside = self.members(field, addrs, test);
+                    if test.negated { Formula::Not(Box::new(inside)) } else { inside }
+                }
+                _ => Formula::Or(Vec::new()),
+            },
             Values::Ranges(ranges) => {
-                let last = field.domain().saturating_sub(1);
                 let mut inside: Vec<(u32, u32)> = ranges.iter().map(|&(a, b)| (a, b.min(last))).collect();
                 inside.retain(|&(first, last)| first <= last);
                 let values = if test.negated { complement(&inside, last) } else { inside };
-                self.ranges(field, values, test.span)
+                self.ranges(axis, values, test.span)
             }
-            Values::Prefixes(_) | Values::Names(_) => Formula::Or(Vec::new()),
+            Values::Prefixes(prefixes) => {
+                self.present_and(axis, Listed::Prefixes(prefixes.clone()), test, last)
+            }
+            Values::Names(names) => self.present_and(axis, Listed::Names(names.clone()), test, last),
             Values::Tracker(tracker) => {
                 // A tracker that is none of the policy's is no flow's.
                 let number = self.trackers.get(tracker.index()).map(|number| (1 + number, 1 + number));
-                let inside = self.ranges(field, number.into_iter().collect(), test.span);
+                let inside = self.ranges(axis, number.into_iter().collect(), test.span);
                 if test.negated { Formula::Not(Box::new(inside)) } else { inside }
             }
         };
@@ -218,15 +275,79 @@ impl<'p> Sets<'p> {
         }
     }
 
-    /// Membership of a list of values of a field other than the addresses: inclusive, sorted, disjoint.
-    pub fn ranges(&mut self, field: Field, ranges: Vec<(u32, u32)>, span: Span) -> Formula {
-        let at = field as usize;
-        let set = *self.small[at].entry(ranges.clone()).or_insert_with(|| {
-            self.small_lists[at].push(ranges);
+    /// Membership, or, negated, that there is a value and it is no member.
+    fn present_and(&mut self, axis: Axis, listed: Listed, test: &Test, last: u32) -> Formula {
+        let inside = self.listed(axis, listed, test.span);
+        if !test.negated {
+            return inside;
+        }
+        let present = self.ranges(axis, vec![(0, last)], test.span);
+        Formula::And(vec![present, Formula::Not(Box::new(inside))])
+    }
+
+    /// What a comparison with addresses asks for: its own, or those that its sets hold at run time.
+    fn members(&mut self, field: Field, addrs: &Arc<AddrSet>, test: &Test) -> Formula {
+        let sets = &self.policy.sets;
+        let named: Vec<&policy::Set> = test.sets.iter().filter_map(|set| sets.get(set.index())).collect();
+        if self.is_opaque && named.iter().any(|set| set.from_file) {
+            let mut sets: Vec<String> = named.iter().map(|set| set.name.clone()).collect();
+            sets.sort();
+            return self.free(Free { field, sets, known: Some(Content(addrs.clone())) });
+        }
+        let dynamic: Vec<String> =
+            named.iter().filter(|set| set.dynamic.is_some()).map(|set| set.name.clone()).collect();
+        let inside = self.addresses(field, addrs, test.span);
+        if dynamic.is_empty() {
+            return inside;
+        }
+        let mut parts = vec![inside];
+        for set in dynamic {
+            parts.push(self.free(Free { field, sets: vec![set], known: None }));
+        }
+        Formula::Or(parts)
+    }
+
+    fn free(&mut self, free: Free) -> Formula {
+        let list = &mut self.free_list;
+        let number = *self.free.entry(free).or_insert_with_key(|free| {
+            list.push(free.clone());
+            list.len() as u16 - 1
+        });
+        Formula::In(Axis::Free(number), 0)
+    }
+
+    /// Membership of a list of values of an axis other than the addresses: inclusive, sorted, disjoint.
+    pub fn ranges(&mut self, axis: impl Into<Axis>, ranges: Vec<(u32, u32)>, span: Span) -> Formula {
+        self.listed(axis.into(), Listed::Ranges(ranges), span)
+    }
+
+    fn listed(&mut self, axis: Axis, listed: Listed, span: Span) -> Formula {
+        let at = axis.index();
+        let set = *self.small[at].entry(listed.clone()).or_insert_with(|| {
+            self.small_lists[at].push(listed);
             self.places[at].push(span);
             self.small_lists[at].len() as u32 - 1
         });
-        Formula::In(field, set)
+        Formula::In(axis, set)
+    }
+
+    /// All beginnings of payloads that guards ask for, once each.
+    pub fn prefixes(&self) -> Vec<Vec<u8>> {
+        let lists = self.small_lists[Axis::Payload.index()].iter();
+        let mut all: Vec<Vec<u8>> = lists
+            .flat_map(|listed| match listed {
+                Listed::Prefixes(prefixes) => prefixes.clone(),
+                Listed::Ranges(_) | Listed::Names(_) => Vec::new(),
+            })
+            .collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// That a payload begins with one of these.
+    pub fn begins(&mut self, prefixes: Vec<Vec<u8>>, span: Span) -> Formula {
+        self.listed(Axis::Payload, Listed::Prefixes(prefixes), span)
     }
 
     /// Membership of a set of addresses; the field is `Src` or `Dst`.
@@ -247,23 +368,25 @@ impl<'p> Sets<'p> {
         if !Arc::ptr_eq(&sets.list[set as usize], addrs) {
             sets.by_place.remove(&Arc::as_ptr(addrs));
         }
-        Formula::In(field, set)
+        Formula::In(field.into(), set)
     }
 
-    /// Cuts every field into classes; an error names the field and a set.
-    pub fn classes(&self) -> Result<Classes, (Field, TooMany)> {
-        let empty = || Runs { runs: Vec::new() };
+    /// Cuts every axis into classes; an error names the axis and a set.
+    pub fn classes(&self) -> Result<Classes, (Axis, TooMany)> {
         let mut classes = Classes {
-            counts: [1; FIELDS],
-            of_sets: Default::default(),
-            small: std::array::from_fn(|_| empty()),
-            v4: std::array::from_fn(|_| empty()),
+            counts: Vec::with_capacity(FIXED + self.free_list.len()),
+            of_sets: Vec::with_capacity(FIXED + self.free_list.len()),
+            small: std::array::from_fn(|_| Runs { runs: Vec::new() }),
+            names: self.nested_names(),
+            prefixes: Nested::new(self.prefixes(), |long, short| long.starts_with(short)),
+            free: self.free_list.clone(),
+            v4: std::array::from_fn(|_| Runs { runs: Vec::new() }),
             v6: std::array::from_fn(|_| Runs { runs: Vec::new() }),
         };
-        for field in ALL_FIELDS {
-            let at = field as usize;
+        for axis in (0..FIXED).filter_map(Axis::fixed) {
+            let at = axis.index();
             let mut partition = Partition::new();
-            let too_many = |error| (field, error);
+            let too_many = |error| (axis, error);
             let sets = if at < 2 {
                 let list = &self.addresses[at].list;
                 let v4 = list.iter().enumerate().map(|(set, addrs)| (set as u32, addrs.v4.as_slice()));
@@ -272,17 +395,64 @@ impl<'p> Sets<'p> {
                 classes.v6[at] = partition.sweep(v6, |addr: u128| addr.checked_add(1)).map_err(too_many)?;
                 list.len()
             } else {
-                let list = &self.small_lists[at];
-                let sets = list.iter().enumerate().map(|(set, ranges)| (set as u32, ranges.as_slice()));
-                let domain = field.domain();
+                let list: Vec<_> = self.small_lists[at].iter().map(|listed| classes.places(listed)).collect();
+                let sets = list.iter().enumerate().map(|(set, ranges)| (set as u32, ranges.as_ref()));
+                let domain = axis.domain();
                 let behind = |value: u32| (value < domain).then_some(value + 1);
                 classes.small[at] = partition.sweep(sets, behind).map_err(too_many)?;
                 list.len()
             };
-            classes.counts[at] = partition.count();
-            classes.of_sets[at] = partition.classes_of_sets(sets);
+            classes.counts.push(partition.count());
+            classes.of_sets.push(partition.classes_of_sets(sets));
+        }
+        for _ in &self.free_list {
+            classes.counts.push(2);
+            classes.of_sets.push(vec![vec![1]]);
         }
         Ok(classes)
+    }
+
+    fn nested_names(&self) -> Nested<Vec<String>> {
+        let lists = self.small_lists[Axis::Sni.index()].iter();
+        let names = lists.flat_map(|listed| match listed {
+            Listed::Names(names) => names.iter().map(labels).collect(),
+            Listed::Ranges(_) | Listed::Prefixes(_) => Vec::new(),
+        });
+        Nested::new(names.collect(), |long: &Vec<String>, short| long.starts_with(short))
+    }
+}
+
+/// The labels of a name, the last one first.
+fn labels(pattern: &NamePattern) -> Vec<String> {
+    pattern.name.rsplit('.').map(str::to_owned).collect()
+}
+
+impl Classes {
+    /// A list of values as ranges of numbers.
+    fn places<'l>(&self, listed: &'l Listed) -> Cow<'l, [(u32, u32)]> {
+        let mut ranges: Vec<(u32, u32)> = match listed {
+            Listed::Ranges(ranges) => return Cow::Borrowed(ranges),
+            Listed::Names(names) => {
+                let places = names.iter().filter_map(|pattern| {
+                    let (itself, last) = self.names.places(&labels(pattern))?;
+                    Some(if pattern.below { (itself + 1, last) } else { (itself, itself) })
+                });
+                places.collect()
+            }
+            Listed::Prefixes(prefixes) => {
+                prefixes.iter().filter_map(|prefix| self.prefixes.places(prefix)).collect()
+            }
+        };
+        ranges.sort_unstable();
+        // Runs of places lie in each other or apart.
+        let mut apart: Vec<(u32, u32)> = Vec::new();
+        for (first, last) in ranges {
+            match apart.last_mut() {
+                Some(before) if first <= before.1 + 1 => before.1 = before.1.max(last),
+                _ => apart.push((first, last)),
+            }
+        }
+        Cow::Owned(apart)
     }
 }
 

@@ -18,12 +18,14 @@ use region::{Region, Regions};
 use words::{Full, Words};
 
 mod addresses;
+pub(crate) mod axis;
 pub(crate) mod classes;
 mod descriptors;
 pub(crate) mod diagram;
 mod fields;
 pub(crate) mod formula;
 mod identity;
+pub(crate) mod nested;
 mod nodes;
 mod not_yet;
 mod refusals;

@@ -5,6 +5,7 @@ use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::{Limit, Policy, TreeId};
 use policy_lang::source::Span;
 
+use super::axis::Axis;
 use super::classes::MAX_CLASSES;
 use super::rows::MAX_DECISION_WORDS;
 use super::slots::MAX_TURNS;
@@ -49,10 +50,10 @@ pub fn steps(steps: usize, place: Span) -> Box<Diagnostic> {
     )
 }
 
-pub fn classes(field: Field, place: Span) -> Box<Diagnostic> {
+pub fn classes(axis: Axis, place: Span) -> Box<Diagnostic> {
     refusal(
         "E0903",
-        format!("the sets of this policy cut {} into too many parts", field_name(field)),
+        format!("the sets of this policy cut {} into too many parts", field_name(axis)),
         (place, "one of these sets"),
         &format!("a field has at most {MAX_CLASSES} classes of values that guards tell apart"),
         "join sets that are treated alike",
@@ -128,13 +129,15 @@ pub fn limit(limit: &Limit) -> Box<Diagnostic> {
     )
 }
 
-fn field_name(field: Field) -> &'static str {
-    match field {
-        Field::Src => "the source address",
-        Field::Dst => "the destination address",
-        Field::Dport => "the destination port",
-        Field::Sport => "the source port",
-        Field::Len => "the length",
+fn field_name(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Of(Field::Src) => "the source address",
+        Axis::Of(Field::Dst) => "the destination address",
+        Axis::Of(Field::Dport) => "the destination port",
+        Axis::Of(Field::Sport) => "the source port",
+        Axis::Of(Field::Len) => "the length",
+        Axis::Sni => "the server name",
+        Axis::Payload => "the payload",
         _ => "a field",
     }
 }

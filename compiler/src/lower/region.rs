@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use policy_lang::policy::{Chain, Match};
 use policy_lang::source::Span;
 
+use super::axis::Axis;
 use super::diagram::{Diagrams, NOTHING, Ref, TRUE, TooLarge, leaf};
 use super::formula::{Classes, Formula, Sets};
 use crate::graph::Nesting;
@@ -65,7 +66,7 @@ pub struct Regions<'a, 'p> {
 
 impl<'a, 'p> Regions<'a, 'p> {
     pub fn new(classes: &'a Classes, sets: &'a Sets<'p>) -> Self {
-        Regions { diagrams: Diagrams::new(classes.counts), classes, sets, shared: HashMap::new() }
+        Regions { diagrams: Diagrams::new(classes.counts.clone()), classes, sets, shared: HashMap::new() }
     }
 
     /// Which leaf a packet takes, for all packets.
@@ -78,6 +79,11 @@ impl<'a, 'p> Regions<'a, 'p> {
         }
         parts.push((self.target(&region.otherwise)?, region.span));
         self.first_match(&parts)
+    }
+
+    /// The class of a value of a field other than the addresses.
+    pub fn class(&self, axis: impl Into<Axis>, value: u32) -> u16 {
+        self.classes.small[axis.into().index()].class(value) as u16
     }
 
     fn target(&mut self, target: &Target) -> Result<Ref, Outgrown> {
@@ -105,7 +111,7 @@ impl<'a, 'p> Regions<'a, 'p> {
         match formula {
             Formula::In(field, set) => {
                 let classes = self.classes;
-                self.diagrams.member(*field, &classes.of_sets[*field as usize][*set as usize])
+                self.diagrams.member(*field, &classes.of_sets[field.index()][*set as usize])
             }
             Formula::Not(inner) => {
                 let inner = self.guard(inner)?;

@@ -53,7 +53,7 @@ impl Rows<'_> {
             return Ok(known);
         }
         let diagrams = self.diagrams;
-        let lowered = match diagrams.row(at).filter(|row| row.field == field) {
+        let lowered = match diagrams.row(at).filter(|row| row.field == field.into()) {
             Some(row) => {
                 let default = self.level(row.default, behind, leaves, memo)?;
                 let mut exceptions = Vec::with_capacity(row.exceptions.len());

@@ -4,14 +4,15 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use lb_abi::image::{FLAG_ACK, FLAG_SYN, FRAG_LATER, FRAG_NONE, Field};
+use lb_abi::image::{FLAG_ACK, FLAG_RST, FLAG_SYN, FRAG_LATER, FRAG_NONE, Field};
 use policy_lang::policy::AddrSet;
 use policy_lang::source::Span;
 
+use crate::lower::axis::Axis;
 use crate::lower::diagram::{Ref, TooLarge};
 use crate::lower::formula::{Formula, Sets};
 use crate::lower::region::Regions;
-use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, UDP};
+use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, TRAILER_BYTES, UDP};
 
 /// ::ffff:0:0/96, which is refused before the tree.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
@@ -42,6 +43,19 @@ pub struct Conditions<T> {
     pub sendable: T,
     /// `reply echo` has an answer to it.
     pub answerable: T,
+    pub tcp: T,
+    /// Whole UDP.
+    pub datagram: T,
+    /// Long enough for a trailer, and of a protocol that `verify` looks for one in.
+    pub signable: T,
+    /// By authority: `verify` accepts it.
+    pub certified: Vec<T>,
+    /// `map` learned what it asks for.
+    pub named: T,
+    /// An acknowledgement of no known flow, which may be that of a cookie.
+    pub opening: T,
+    /// What `track` knows a TCP flow by first: SYN alone.
+    pub only_syn: T,
 }
 
 impl Conditions<Formula> {
@@ -66,10 +80,25 @@ impl Conditions<Formula> {
         let echo6 =
             [terms.is(Field::Proto, ICMP6.into()), terms.is(Field::IcmpType, ICMP6_ECHO_REQUEST.into())];
         let martian = any([terms.addresses(Field::Src, martian()), terms.addresses(Field::Dst, martian())]);
-        let universe = terms.universe(fragments, trackers, &v4, &v6, &headed);
+        let datagram = all([whole.clone(), udp.clone()]);
+        let short = terms.shorter(&v4, &v6, &whole, 8 + TRAILER_BYTES as u32);
+        let signable = all([datagram.clone(), not(short)]);
+        let certified = terms.certified();
+        let named = terms.present(Axis::Sni);
+        let beyond = terms.beyond_headers([&v4, &v6, &whole, &headed, &tcp, &udp], &signable);
+        let acks = (0..16).filter(|flags| flags & FLAG_ACK != 0 && flags & (FLAG_SYN | FLAG_RST) == 0);
+        let acks = Formula::Or(acks.map(|flags| terms.is(Field::TcpFlags, flags)).collect());
+        let universe = all([terms.universe(fragments, trackers, &v4, &v6, &headed), beyond]);
         Conditions {
             universe,
             translatable: all([whole.clone(), any([tcp.clone(), udp])]),
+            opening: all([whole.clone(), tcp.clone(), acks, not(known.clone())]),
+            only_syn: only_syn.clone(),
+            tcp: tcp.clone(),
+            datagram,
+            signable,
+            certified,
+            named,
             trackable: all([whole.clone(), any([not(tcp.clone()), fits.clone()])]),
             track_full: all([whole.clone(), any([not(known.clone()), only_syn.clone()])]),
             track_invalid: all([whole.clone(), tcp.clone(), any([known.clone(), not(only_syn)])]),
@@ -97,6 +126,17 @@ impl Conditions<Formula> {
             track_invalid: regions.guard(&self.track_invalid)?,
             sendable: regions.guard(&self.sendable)?,
             answerable: regions.guard(&self.answerable)?,
+            tcp: regions.guard(&self.tcp)?,
+            datagram: regions.guard(&self.datagram)?,
+            signable: regions.guard(&self.signable)?,
+            certified: self
+                .certified
+                .iter()
+                .map(|certified| regions.guard(certified))
+                .collect::<Result<_, _>>()?,
+            named: regions.guard(&self.named)?,
+            opening: regions.guard(&self.opening)?,
+            only_syn: regions.guard(&self.only_syn)?,
         })
     }
 }
@@ -134,7 +174,7 @@ struct Terms<'s, 'p> {
 }
 
 impl Terms<'_, '_> {
-    fn ranges(&mut self, field: Field, ranges: Vec<(u32, u32)>) -> Formula {
+    fn ranges(&mut self, field: impl Into<Axis>, ranges: Vec<(u32, u32)>) -> Formula {
         self.sets.ranges(field, ranges, self.span)
     }
 
@@ -142,8 +182,74 @@ impl Terms<'_, '_> {
         self.ranges(field, vec![(value, value)])
     }
 
-    fn present(&mut self, field: Field) -> Formula {
-        self.ranges(field, vec![(0, field.absent() - 1)])
+    fn present(&mut self, axis: impl Into<Axis>) -> Formula {
+        let axis = axis.into();
+        self.ranges(axis, vec![(0, axis.absent() - 1)])
+    }
+
+    /// By authority of the policy: the packets that it accepts. Their certificates are numbered over all authorities.
+    fn certified(&mut self) -> Vec<Formula> {
+        let policy = self.sets.policy();
+        let mut first = 0;
+        let mut certified = Vec::new();
+        for authority in &policy.authorities {
+            let behind = first + authority.certificates.len() as u32;
+            let numbers = if behind > first { vec![(first, behind - 1)] } else { Vec::new() };
+            certified.push(self.ranges(Axis::Cert, numbers));
+            first = behind;
+        }
+        certified
+    }
+
+    /// Fewer bytes than the base header and so many behind it.
+    fn shorter(&mut self, v4: &Formula, v6: &Formula, whole: &Formula, bytes: u32) -> Formula {
+        let mut parts = Vec::new();
+        for (family, is_fragment, base) in [(v4, false, 20), (v4, true, 20), (v6, false, 40), (v6, true, 48)]
+        {
+            let kind = if is_fragment { not(whole.clone()) } else { whole.clone() };
+            let short = self.ranges(Field::Len, vec![(0, base + bytes - 1)]);
+            parts.push(all([family.clone(), kind, short]));
+        }
+        Formula::Or(parts)
+    }
+
+    /// What holds of interfaces, payloads, and what stages learn.
+    fn beyond_headers(
+        &mut self,
+        [v4, v6, whole, headed, tcp, udp]: [&Formula; 6],
+        signable: &Formula,
+    ) -> Formula {
+        let policy = self.sets.policy();
+        let has_payload = all([headed.clone(), any([tcp.clone(), udp.clone()])]);
+        let certificates: usize =
+            policy.authorities.iter().map(|authority| authority.certificates.len()).sum();
+        let has_certificate = self.present(Axis::Cert);
+        let mut numbers = vec![(Axis::Cert.absent(), Axis::Cert.absent())];
+        numbers.extend((certificates > 0).then(|| (0, certificates as u32 - 1)));
+        numbers.sort_unstable();
+        let named = self.present(Axis::Sni);
+        let mut parts = vec![
+            self.ranges(Axis::Iface, vec![(0, policy.interfaces.len() as u32)]),
+            both_or_neither(self.present(Axis::Payload), has_payload),
+            self.ranges(Axis::Cert, numbers),
+            any([not(has_certificate), signable.clone()]),
+            any([not(named.clone()), all([whole.clone(), udp.clone()])]),
+        ];
+        if policy.mappers.is_empty() {
+            parts.push(not(named));
+        }
+        let prefixes = self.sets.prefixes();
+        let mut by_length = prefixes.clone();
+        by_length.sort_by_key(Vec::len);
+        for equal in by_length.chunk_by(|a, b| a.len() == b.len()) {
+            let length = equal.first().map_or(0, Vec::len) as u32;
+            let begins = self.sets.begins(equal.to_vec(), self.span);
+            for (proto, header) in [(tcp, 20), (udp, 8)] {
+                let short = self.shorter(v4, v6, whole, header + length);
+                parts.push(not(all([begins.clone(), proto.clone(), short])));
+            }
+        }
+        Formula::And(parts)
     }
 
     fn addresses(&mut self, field: Field, addrs: AddrSet) -> Formula {

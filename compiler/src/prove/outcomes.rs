@@ -1,6 +1,6 @@
 //! Owns what can become of a packet at a stage, whatever the state. Never what follows behind the stage.
 
-use policy_lang::policy::{Exit, LimitUnit, Policy, Pool, StageKind};
+use policy_lang::policy::{Exit, LimitUnit, Policy, Pool, StageKind, Via};
 
 use super::conditions::Conditions;
 use crate::lower::diagram::{NOTHING, Ref, TRUE, TooLarge};
@@ -10,6 +10,8 @@ use crate::lower::region::Regions;
 #[derive(Clone, Copy)]
 pub enum Outcome<'p> {
     On,
+    /// On, as the SYN that the packet's cookie stands for.
+    Opens,
     Exit(&'p Exit, &'static str),
     /// Dropped by the stage itself.
     Refused,
@@ -26,12 +28,41 @@ pub fn outcomes<'p>(
         StageKind::Count { .. } | StageKind::Log { .. } | StageKind::Ban { .. } => {
             vec![(Outcome::On, TRUE)]
         }
-        // Signatures, hellos and cookies may turn out either way.
-        StageKind::Verify { .. } | StageKind::Map { .. } | StageKind::Synguard { .. } => {
-            let exits = stage.exits().into_iter();
-            let exits = exits.map(|(name, exit)| (Outcome::Exit(exit, name), TRUE));
-            std::iter::once((Outcome::On, TRUE)).chain(exits).collect()
+        StageKind::Verify { authority, exits } => {
+            let accepted = is.certified.get(authority.index()).copied().unwrap_or(NOTHING);
+            let others = regions.diagrams.not(accepted)?;
+            let refused = regions.diagrams.mask(is.signable, others)?;
+            let item = policy.authorities.get(authority.index());
+            let when = |can_be: bool, packets| if can_be { packets } else { NOTHING };
+            let can_expire = item.is_some_and(|item| item.certificates.iter().any(|one| one.valid.is_some()));
+            let can_be_revoked = item.is_some_and(|item| !item.revoked.is_empty());
+            let can_be_replayed = item.is_some_and(|item| item.replay.is_some());
+            vec![
+                (Outcome::On, accepted),
+                (Outcome::Exit(&exits.missing, "missing"), others),
+                (Outcome::Exit(&exits.invalid, "invalid"), refused),
+                (Outcome::Exit(&exits.expired, "expired"), when(can_expire, refused)),
+                (Outcome::Exit(&exits.revoked, "revoked"), when(can_be_revoked, refused)),
+                (Outcome::Exit(&exits.replayed, "replayed"), when(can_be_replayed, refused)),
+            ]
         }
+        StageKind::Map { missing, invalid, full, .. } => {
+            let others = regions.diagrams.not(is.named)?;
+            let asking = regions.diagrams.mask(is.datagram, others)?;
+            vec![
+                (Outcome::On, is.named),
+                (Outcome::Exit(missing, "missing"), others),
+                (Outcome::Exit(invalid, "invalid"), asking),
+                (Outcome::Exit(full, "full"), asking),
+            ]
+        }
+        // A SYN that is answered by a cookie comes to no end of the policy.
+        StageKind::Synguard { bad, .. } => vec![
+            (Outcome::On, TRUE),
+            (Outcome::Opens, is.opening),
+            (Outcome::Exit(bad, "bad"), is.opening),
+            (Outcome::Refused, is.tcp),
+        ],
         StageKind::Limit { limit, exceed } => {
             let counted = match policy.limits.get(limit.index()).map(|limit| limit.unit) {
                 Some(LimitUnit::Syns) => is.syn,
@@ -40,12 +71,25 @@ pub fn outcomes<'p>(
             };
             vec![(Outcome::On, TRUE), (Outcome::Exit(exceed, "exceed"), counted)]
         }
-        StageKind::Track { full, invalid, .. } => vec![
-            (Outcome::On, is.trackable),
-            (Outcome::Exit(full, "full"), is.track_full),
-            (Outcome::Exit(invalid, "invalid"), is.track_invalid),
-            (Outcome::Refused, is.fragment),
-        ],
+        StageKind::Track { full, invalid, .. } => {
+            let whole = regions.diagrams.not(is.fragment)?;
+            let is_nat = |pool: &Pool| pool.via == Via::Nat;
+            // Towards a pool that answers clients itself, flows are picked up at any packet.
+            let picked_up = if policy.pools.iter().all(is_nat) { NOTHING } else { whole };
+            let invalid_when = if policy.pools.is_empty() || policy.pools.iter().any(is_nat) {
+                is.track_invalid
+            } else {
+                NOTHING
+            };
+            let unknown = regions.diagrams.not(is.known)?;
+            let refused = regions.diagrams.mask(picked_up, unknown)?;
+            vec![
+                (Outcome::On, regions.diagrams.over(is.trackable, picked_up)?),
+                (Outcome::Exit(full, "full"), regions.diagrams.over(is.track_full, refused)?),
+                (Outcome::Exit(invalid, "invalid"), invalid_when),
+                (Outcome::Refused, is.fragment),
+            ]
+        }
         StageKind::Translate { pool, empty, ports } => {
             let served =
                 policy.pools.get(pool.index()).map_or(Ok(NOTHING), |pool| served(pool, is, regions))?;

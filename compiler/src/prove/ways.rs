@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lb_abi::image::FIELDS;
+use lb_abi::image::{FLAG_SYN, Field};
 use policy_lang::policy::{Chain, Claim, End, Goal, Guard, Match, Policy, Stage, StageKind, Tail, TreeId};
 use policy_lang::source::Span;
 
@@ -138,12 +138,23 @@ impl<'p> Search<'_, '_, 'p> {
         for (outcome, when) in outcomes(&stage.kind, self.policy, self.conditions, self.regions)? {
             let then = match outcome {
                 Outcome::On => next,
+                Outcome::Opens => self.as_syn(next)?,
                 Outcome::Exit(exit, _) => self.chain(&exit.chain)?,
                 Outcome::Refused => self.end(End::Drop),
             };
             found.push(self.regions.diagrams.mask(when, then)?);
         }
         self.either(&found)
+    }
+
+    /// The packets that, were they SYNs, would be these.
+    fn as_syn(&mut self, packets: Ref) -> Result<Ref, TooLarge> {
+        let syn = self.syn_class();
+        self.regions.diagrams.fix(packets, Field::TcpFlags, syn)
+    }
+
+    fn syn_class(&self) -> u16 {
+        self.regions.class(Field::TcpFlags, FLAG_SYN)
     }
 
     fn name(&self, stage: &StageKind) -> Option<&'p str> {
@@ -189,18 +200,18 @@ impl<'p> Search<'_, '_, 'p> {
     // --- forwards -------------------------------------------------------------------------------------------------
 
     /// The first way of a packet, given by its classes, to what the claim excludes.
-    pub fn way(&mut self, classes: &[u32; FIELDS]) -> Result<Vec<PathStep>, TooLarge> {
+    pub fn way(&mut self, classes: &[u32]) -> Result<Vec<PathStep>, TooLarge> {
         let root = &self.policy.root;
-        let mut walk = Walk { classes, steps: Vec::new(), failed: HashSet::new() };
+        let mut walk = Walk { classes: classes.to_vec(), steps: Vec::new(), failed: HashSet::new() };
         self.walk(&root.stages, &root.tail, &mut walk)?;
         Ok(walk.steps)
     }
 
-    fn holds(&self, guard: Ref, classes: &[u32; FIELDS]) -> bool {
+    fn holds(&self, guard: Ref, classes: &[u32]) -> bool {
         self.regions.diagrams.walk(guard, classes) == TRUE
     }
 
-    fn walk(&mut self, stages: &'p [Stage], tail: &'p Tail, walk: &mut Walk<'_>) -> Result<bool, TooLarge> {
+    fn walk(&mut self, stages: &'p [Stage], tail: &'p Tail, walk: &mut Walk) -> Result<bool, TooLarge> {
         let Some((stage, rest)) = stages.split_first() else { return self.walk_tail(tail, walk) };
         let name = self.name(&stage.kind);
         let text = self.policy.stage_words(&stage.kind);
@@ -213,10 +224,20 @@ impl<'p> Search<'_, '_, 'p> {
         }
         let before = walk.steps.len();
         for (outcome, when) in outcomes(&stage.kind, self.policy, self.conditions, self.regions)? {
-            if !self.holds(when, walk.classes) {
+            if !self.holds(when, &walk.classes) {
                 continue;
             }
             let arrived = match outcome {
+                Outcome::Opens => {
+                    walk.step(StepKind::Stage { exit: None }, stage.span, text.clone());
+                    let syn = u32::from(self.syn_class());
+                    let arrived = std::mem::replace(&mut walk.classes[Field::TcpFlags as usize], syn);
+                    let failed = std::mem::take(&mut walk.failed);
+                    let found = self.walk(rest, tail, walk)?;
+                    walk.failed = failed;
+                    walk.classes[Field::TcpFlags as usize] = arrived;
+                    found
+                }
                 Outcome::On => {
                     walk.step(StepKind::Stage { exit: None }, stage.span, text.clone());
                     self.walk(rest, tail, walk)?
@@ -239,12 +260,12 @@ impl<'p> Search<'_, '_, 'p> {
         Ok(false)
     }
 
-    fn walk_tail(&mut self, tail: &'p Tail, walk: &mut Walk<'_>) -> Result<bool, TooLarge> {
+    fn walk_tail(&mut self, tail: &'p Tail, walk: &mut Walk) -> Result<bool, TooLarge> {
         let before = walk.steps.len();
         let arrived = match tail {
             Tail::End(end, span) => {
                 walk.step(StepKind::End, *span, end_word(*end).to_owned());
-                self.holds(self.end(*end), walk.classes)
+                self.holds(self.end(*end), &walk.classes)
             }
             Tail::Tree(id, span) => {
                 let policy = self.policy;
@@ -261,7 +282,7 @@ impl<'p> Search<'_, '_, 'p> {
                 let mut taken = None;
                 for arm in &arms.arms {
                     let guard = self.guard(&arm.guard)?;
-                    if self.holds(guard, walk.classes) {
+                    if self.holds(guard, &walk.classes) {
                         taken = Some(arm);
                         break;
                     }
@@ -298,14 +319,15 @@ impl<'p> Search<'_, '_, 'p> {
 }
 
 /// A search for one way.
-struct Walk<'c> {
-    classes: &'c [u32; FIELDS],
+struct Walk {
+    /// By index of the axis.
+    classes: Vec<u32>,
     steps: Vec<PathStep>,
     /// Trees that lead this packet nowhere, so that none is walked twice.
     failed: HashSet<TreeId>,
 }
 
-impl Walk<'_> {
+impl Walk {
     fn step(&mut self, kind: StepKind, span: Span, text: String) {
         self.steps.push(PathStep::new(kind, Some(span), text));
     }

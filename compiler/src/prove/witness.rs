@@ -3,28 +3,37 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use lb_abi::image::{
-    ALL_FIELDS, FIELDS, FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_FIRST, FRAG_LATER, Field,
-};
-use policy_lang::policy::{PacketSpec, Policy, ProtoSpec};
+use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_FIRST, FRAG_LATER, Field};
+use policy_lang::policy::{AuthorityId, InterfaceId, PacketSpec, Policy, ProtoSpec, Signed};
 
+use crate::lower::axis::{Axis, FIXED};
 use crate::lower::classes::Runs;
 use crate::lower::diagram::{Diagrams, NOTHING, Ref};
 use crate::lower::formula::Classes;
-use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, UDP};
+use crate::lower::nested::Nested;
+use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, TRAILER_BYTES, UDP};
 
 const SOURCES4: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(8, 8, 4, 4)];
 const DESTINATIONS4: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(8, 8, 8, 8)];
 
-/// A packet, and the tracker of its flow where it must have one: 0 none, else 1 + its id.
+/// A packet, and what must be known of it beforehand.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Chosen {
     pub spec: PacketSpec,
+    /// The tracker of its flow where it must have one: 0 none, else 1 + its id.
     pub flow: u32,
+    /// Sets that must hold its source or destination at run time.
+    pub held: Vec<(Field, String)>,
 }
 
 /// Values that make a packet easy to read, best first.
-fn plain(field: Field) -> Vec<u32> {
+fn plain(axis: Axis) -> Vec<u32> {
+    let field = match axis {
+        Axis::Of(field) => field,
+        Axis::Iface | Axis::Free(_) => return vec![0],
+        Axis::Cert | Axis::Sni => return vec![axis.absent()],
+        Axis::Payload => return vec![0, axis.absent()],
+    };
     match field {
         Field::Src | Field::Dst | Field::Flow => vec![0],
         Field::Dport => vec![443, 80, field.absent()],
@@ -43,34 +52,37 @@ fn plain(field: Field) -> Vec<u32> {
 
 /// The classes of some packet for which the diagram holds; it must hold for one, and only for classes that have
 /// values.
-pub fn classes(diagrams: &Diagrams, cut: &Classes, root: Ref) -> [u32; FIELDS] {
-    let mut chosen = ALL_FIELDS.map(|field| liked(cut, field).first().copied().unwrap_or(0));
+pub fn classes(diagrams: &Diagrams, cut: &Classes, root: Ref) -> Vec<u32> {
+    let first = |at| Axis::fixed(at).and_then(|axis| liked(cut, axis).first().copied());
+    let mut chosen: Vec<u32> = (0..diagrams.counts().len()).map(|at| first(at).unwrap_or(0)).collect();
     let mut at = root;
     while let Some(row) = diagrams.row(at) {
         let child = |class: u32| match row.exceptions.binary_search_by_key(&class, |one| u32::from(one.0)) {
             Ok(place) => row.exceptions[place].1,
             Err(_) => row.default,
         };
-        let all = 0..diagrams.counts()[row.field as usize];
+        let all = 0..diagrams.counts()[row.field.index()];
         let class = liked(cut, row.field).into_iter().chain(all).find(|&class| child(class) != NOTHING);
         let Some(class) = class else { break };
-        chosen[row.field as usize] = class;
+        chosen[row.field.index()] = class;
         at = child(class);
     }
     chosen
 }
 
-fn liked(cut: &Classes, field: Field) -> Vec<u32> {
-    match field {
-        Field::Src => SOURCES4.iter().map(|&addr| cut.v4[0].class(addr.into())).collect(),
-        Field::Dst => DESTINATIONS4.iter().map(|&addr| cut.v4[1].class(addr.into())).collect(),
-        _ => plain(field).into_iter().map(|value| cut.small[field as usize].class(value)).collect(),
+fn liked(cut: &Classes, axis: Axis) -> Vec<u32> {
+    match axis {
+        Axis::Of(Field::Src) => SOURCES4.iter().map(|&addr| cut.v4[0].class(addr.into())).collect(),
+        Axis::Of(Field::Dst) => DESTINATIONS4.iter().map(|&addr| cut.v4[1].class(addr.into())).collect(),
+        Axis::Free(_) => vec![0],
+        _ => plain(axis).into_iter().map(|value| cut.small[axis.index()].class(value)).collect(),
     }
 }
 
-/// A packet of these classes.
-pub fn packet(cut: &Classes, classes: &[u32; FIELDS]) -> Chosen {
-    let value = |field: Field| small(&cut.small[field as usize], classes[field as usize], &plain(field));
+/// A packet of these classes, by index of the axis.
+pub fn packet(policy: &Policy, cut: &Classes, classes: &[u32]) -> Chosen {
+    let of = |axis: Axis| small(&cut.small[axis.index()], classes[axis.index()], &plain(axis));
+    let value = |field: Field| of(field.into());
     let src = address(cut, 0, classes[Field::Src as usize], &SOURCES4, None);
     let dst = address(cut, 1, classes[Field::Dst as usize], &DESTINATIONS4, Some(src));
     let (v6, frag) = (src.is_ipv6(), value(Field::Frag));
@@ -92,15 +104,81 @@ pub fn packet(cut: &Classes, classes: &[u32; FIELDS]) -> Chosen {
     };
     let length = small(&cut.small[Field::Len as usize], classes[Field::Len as usize], &[base + header]);
     let vlan = value(Field::Vlan);
+    let signed = signed(policy, of(Axis::Cert));
+    let sni = name(cut, classes[Axis::Sni.index()], of(Axis::Sni));
+    // A hello is the whole payload, and a trailer stands behind it.
+    let behind = if signed.is_some() { TRAILER_BYTES as u32 } else { 0 };
+    let room = if sni.is_some() { 0 } else { length.saturating_sub(base + header + behind) };
     let spec = PacketSpec {
         ttl: value(Field::Ttl) as u8,
         dscp: value(Field::Dscp) as u8,
         vlan: (vlan != Field::Vlan.absent()).then_some(vlan as u16),
         frag,
-        payload: vec![0; length.saturating_sub(base + header) as usize],
+        payload: payload(cut, classes[Axis::Payload.index()], of(Axis::Payload), room as usize),
+        iface: of(Axis::Iface).checked_sub(1).map(InterfaceId),
+        sni,
+        signed,
         ..PacketSpec::new(src, dst, proto)
     };
-    Chosen { spec, flow: value(Field::Flow) }
+    let free = cut.free.iter().zip(classes.iter().skip(FIXED)).filter(|(_, held)| **held != 0);
+    let held = free.flat_map(|(free, _)| free.sets.iter().map(|set| (free.field, set.clone())));
+    Chosen { spec, flow: value(Field::Flow), held: held.collect() }
+}
+
+/// The trailer of a certificate, by its number over all authorities.
+fn signed(policy: &Policy, number: u32) -> Option<Signed> {
+    let mut left = number as usize;
+    for (authority, item) in (0..).map(AuthorityId).zip(&policy.authorities) {
+        if left < item.certificates.len() {
+            return Some(Signed { authority, certificate: left as u32, forged: false });
+        }
+        left -= item.certificates.len();
+    }
+    None
+}
+
+/// A server name of the class, by a place of it; `None` where the packet has none.
+fn name(cut: &Classes, class: u32, place: u32) -> Option<String> {
+    if place == Axis::Sni.absent() {
+        return None;
+    }
+    let is_of_class = |name: &String| {
+        let labels: Vec<String> = name.rsplit('.').map(str::to_owned).collect();
+        cut.small[Axis::Sni.index()].class(place_of(&cut.names, &labels)) == class
+    };
+    let (key, is_itself) = match cut.names.key(place) {
+        Some((labels, is_itself)) => (labels.iter().rev().cloned().collect::<Vec<_>>().join("."), is_itself),
+        None => ("example".to_owned(), false),
+    };
+    let below = (0..).map(|number| match number {
+        0 => format!("other.{key}"),
+        _ => format!("other{number}.{key}"),
+    });
+    // As many as guards name, and one more.
+    let tried = below.take(cut.names.keys().len() + 1);
+    is_itself.then(|| key.clone()).into_iter().chain(tried).find(is_of_class).or(Some(key))
+}
+
+/// A payload of the class, by a place of it: at least as long as what it must begin with, and else of this length.
+fn payload(cut: &Classes, class: u32, place: u32, length: usize) -> Vec<u8> {
+    let begins = cut.prefixes.key(place).map_or(&[][..], |(begins, _)| begins);
+    let filled = |byte: u8| {
+        let mut payload = begins.to_vec();
+        payload.resize(length.max(begins.len()), byte);
+        payload
+    };
+    let is_of_class =
+        |payload: &Vec<u8>| cut.small[Axis::Payload.index()].class(place_of(&cut.prefixes, payload)) == class;
+    (0..=u8::MAX).map(filled).find(is_of_class).unwrap_or_else(|| filled(0))
+}
+
+/// The place of a sequence among those that guards ask for.
+fn place_of<T: Ord + Clone>(nested: &Nested<Vec<T>>, sequence: &[T]) -> u32 {
+    let longest = (0..=sequence.len()).rev().find_map(|length| {
+        let (itself, _) = nested.places(&sequence[..length].to_vec())?;
+        Some(if length == sequence.len() { itself } else { itself + 1 })
+    });
+    longest.unwrap_or(0)
 }
 
 /// A value of the class: a plain one if there is one.
