@@ -229,10 +229,11 @@ pub struct Authority {
 pub struct Certificate {
     pub id: u8,
     pub span: Span,
-    /// SHA-256 of the certificate's DER, or of the uncompressed point for a bare key.
+    /// SHA-256 of the certificate's DER, or of the uncompressed point for a bare key. Where the key is yet to be
+    /// generated, that of the authority's name and the id, which stands in for it in tests.
     pub hash: [u8; 32],
-    /// SEC 1 section 2.3.3: 4, x, y.
-    pub key: [u8; 65],
+    /// SEC 1 section 2.3.3: 4, x, y. None: the agent generates one at each start.
+    pub key: Option<[u8; 65]>,
     /// Seconds since 1970, ends included; none for a bare key.
     pub valid: Option<(i64, i64)>,
     /// The subject's common name; empty where there is none.

@@ -67,17 +67,26 @@ impl Typing<'_> {
             return self.shape(setting, FORM);
         }
         let id = self.certificate_id(id);
-        if let Some(identity) = self.identity_file(path, certificate::certificate) {
-            self.accept(authority, id, setting.span, identity);
+        let identity = self.identity_file(path, certificate::certificate);
+        if let Some((id, identity)) = id.zip(identity) {
+            self.accept(authority, certificate_of(id, setting.span, identity));
         }
     }
 
-    /// `key ID HEX` or `key ID file "PATH"`.
+    /// `key ID HEX`, `key ID file "PATH"` or `key ID generate`.
     fn key(&mut self, authority: &mut Authority, setting: &Setting) {
-        const FORM: &str =
-            "`key 0 file \"keys/device-0.pub\"`, or `key 0 04…` with the point in hex; the id is 0 to 255";
+        const FORM: &str = "`key 0 file \"keys/device-0.pub\"`, `key 0 04…` with the point in hex, or `key 0 generate`; the id is 0 to 255";
         let Some(words) = self.one_group(setting, FORM) else { return };
         let (id, identity) = match words {
+            [id, generate] if generate.text == "generate" && !generate.quoted => {
+                if let Some(id) = self.certificate_id(id) {
+                    let hash = certificate::stand_in(&authority.name, id);
+                    let (valid, subject) = (None, String::new());
+                    let span = setting.span;
+                    self.accept(authority, Certificate { id, span, hash, key: None, valid, subject });
+                }
+                return;
+            }
             [id, file, path] if file.text == "file" && !file.quoted && path.quoted => {
                 (id, self.identity_file(path, certificate::public_key))
             }
@@ -91,8 +100,8 @@ impl Typing<'_> {
             _ => return self.shape(setting, FORM),
         };
         let id = self.certificate_id(id);
-        if let Some(identity) = identity {
-            self.accept(authority, id, setting.span, identity);
+        if let Some((id, identity)) = id.zip(identity) {
+            self.accept(authority, certificate_of(id, setting.span, identity));
         }
     }
 
@@ -101,13 +110,12 @@ impl Typing<'_> {
     }
 
     /// Adds a certificate unless its id or its key is there already.
-    fn accept(&mut self, authority: &mut Authority, id: Option<u8>, span: Span, identity: Identity) {
-        let Some(id) = id else { return };
-        let Identity { hash, key, valid, subject } = identity;
+    fn accept(&mut self, authority: &mut Authority, certificate: Certificate) {
+        let id = certificate.id;
         let twin = authority.certificates.iter().find_map(|other| {
             let what = if other.id == id {
                 format!("id {id} is given twice")
-            } else if other.key == key {
+            } else if other.key.is_some() && other.key == certificate.key {
                 format!("certificates {} and {id} have the same key", other.id)
             } else {
                 return None;
@@ -116,13 +124,13 @@ impl Typing<'_> {
         });
         if let Some((first, what)) = twin {
             self.report
-                .error("E0328", span, what)
+                .error("E0328", certificate.span, what)
                 .also(first, "the first one")
                 .because("a packet's trailer names one certificate by its id and by its hash")
                 .help("give each certificate an id and a key of its own");
             return;
         }
-        authority.certificates.push(Certificate { id, span, hash, key, valid, subject });
+        authority.certificates.push(certificate);
     }
 
     fn identity_file(
@@ -209,4 +217,9 @@ impl Typing<'_> {
             }
         }
     }
+}
+
+fn certificate_of(id: u8, span: Span, identity: Identity) -> Certificate {
+    let Identity { hash, key, valid, subject } = identity;
+    Certificate { id, span, hash, key: Some(key), valid, subject }
 }

@@ -52,7 +52,12 @@ impl Typing<'_> {
 
     fn certificates_by_hash(&mut self, word: &Word) -> Option<Vec<u32>> {
         match certificate::hash(&word.text) {
-            Ok(hash) => self.certificates(word, "hash", |one| one.hash == hash, |one| one.hash_text()),
+            Ok(hash) => self.certificates(
+                word,
+                "hash",
+                |one| one.key.is_some() && one.hash == hash,
+                |one| one.hash_text(),
+            ),
             Err(fault) => {
                 self.fault(word, fault);
                 None

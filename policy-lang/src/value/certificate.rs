@@ -72,6 +72,11 @@ pub(crate) fn hash(text: &str) -> Result<[u8; 32], Fault> {
     bytes.ok_or_else(|| Fault::new("E0327", format!("`{text}` is not a SHA-256 hash in hex")).help(FORM))
 }
 
+/// What stands in for the hash of a key that is yet to be generated.
+pub(crate) fn stand_in(authority: &str, id: u8) -> [u8; 32] {
+    Sha256::new().chain_update(authority).chain_update([0, id]).finalize().into()
+}
+
 fn bare(key: [u8; 65]) -> Identity {
     Identity { hash: Sha256::digest(key).into(), key, valid: None, subject: String::new() }
 }

@@ -44,7 +44,7 @@ fn the_typed_hero_is_what_it_says() {
     let authority = &policy.authorities[0];
     assert_eq!((authority.every_packet, authority.strip, authority.replay), (true, false, None));
     let [device] = authority.certificates.as_slice() else { panic!("one certificate") };
-    assert_eq!((device.id, device.subject.as_str(), device.key[0]), (0, "device-0", 4));
+    assert_eq!((device.id, device.subject.as_str(), device.key.map(|key| key[0])), (0, "device-0", Some(4)));
     assert!(device.valid.is_some_and(|(from, to)| from < to));
     let sessions = &policy.trackers[0];
     assert_eq!((sessions.key, sessions.idle_udp), (TrackKey::Certificate, Duration::from_secs(300)));
@@ -120,6 +120,7 @@ synguard cookies { above few syn/min; mss few_hundred }
 mapper names { reads dtls; max few; idle soon; wait 1s }
 authority devices {
   key 255 file \"files/device-0.pub\"
+  key 3 generate
   certificate few file \"files/device-1.pem\"
   revoked 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069, 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069
   verify once per session; strip; replay soon
@@ -138,7 +139,9 @@ set banned : addr dynamic ttl soon max few",
     assert_eq!((policy.interfaces[0].mtu, policy.interfaces[1].mtu), (Some(9_000), Some(1_500)));
     assert_eq!(policy.synguards[0].above, Rate { count: 12, per: Duration::from_secs(60) });
     let devices = &policy.authorities[0];
-    assert_eq!(devices.certificates.iter().map(|device| device.id).collect::<Vec<_>>(), [12, 255]);
+    assert_eq!(devices.certificates.iter().map(|device| device.id).collect::<Vec<_>>(), [3, 12, 255]);
+    let generated: Vec<bool> = devices.certificates.iter().map(|device| device.key.is_none()).collect();
+    assert_eq!(generated, [true, false, false]);
     assert_eq!((devices.every_packet, devices.strip, devices.revoked.len()), (false, true, 1));
     assert_eq!(devices.replay, Some(Duration::from_secs(90)));
     let backend = &policy.pools[0].backends[0];
