@@ -27,6 +27,8 @@ pub enum Verdict {
     Forward,
     /// Answered out of the device it came in by.
     Reply(Answer),
+    /// Kept back by `map` until the hello that it is part of is whole.
+    Held,
 }
 
 /// What a packet was answered with.
@@ -38,6 +40,10 @@ pub enum Answer {
     Reject,
     /// By `reply rst`.
     Rst,
+    /// By `synguard`: SYN and ACK with a cookie.
+    Cookie,
+    /// The backend of a connection that began with a cookie, in the client's name.
+    Acknowledgement,
 }
 
 /// What one packet met.
@@ -92,7 +98,7 @@ impl Run {
             Verdict::Forward | Verdict::Reply(_) => {
                 Seen::Sent(self.frame.iter().flatten().skip(MAC_BYTES).copied().collect())
             }
-            Verdict::Drop => Seen::Drop,
+            Verdict::Drop | Verdict::Held => Seen::Drop,
         }
     }
 }

@@ -134,7 +134,9 @@ impl Walk<'_> {
                 Way::Invalid if op == OP_TRANSLATE_BACK => words.of(node, N_EXIT_A)?,
                 Way::Invalid | Way::Ports => words.of(node, N_EXIT_B)?,
                 Way::Drop(reason) => return Err(reason),
-                Way::Missing | Way::Expired | Way::Revoked | Way::Replayed => return Err(Reason::BadImage),
+                Way::Missing | Way::Expired | Way::Revoked | Way::Replayed | Way::Bad | Way::Held => {
+                    return Err(Reason::BadImage);
+                }
             };
         }
         Err(Reason::Steps)

@@ -7,8 +7,10 @@ mod end;
 mod flows;
 mod limit;
 mod log;
+mod map;
 mod rewrite;
 mod sessions;
+mod synguard;
 mod track;
 mod translate;
 mod verify;
@@ -17,7 +19,9 @@ mod wrap;
 pub use end::{before, end};
 pub use limit::{every, limit};
 pub use log::{key_range, log};
+pub use map::{Asking, map};
 pub use sessions::Session;
+pub use synguard::{Guarded, Guarding, Splice, Standing, spliced, synguard};
 pub use track::{flow_tracker, live_flow, track};
 pub use translate::{translate, translate_back};
 pub use verify::{VerifyParams, verify};
@@ -28,6 +32,8 @@ use lb_abi::reason::Reason;
 use policy_lang::policy::LimitKey;
 
 use super::Learned;
+
+const TCP_CHECKSUM: usize = 16;
 
 /// Where a stage sends the packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,6 +49,10 @@ pub enum Way {
     Expired,
     Revoked,
     Replayed,
+    /// Exit `bad` of `synguard`.
+    Bad,
+    /// Kept back by `map`.
+    Held,
     /// Exit `invalid` of `track`, `translate back`, `verify` and `map`.
     Invalid,
     /// Exit `empty` of `translate`.
@@ -166,6 +176,10 @@ pub struct Plan {
     pub(super) learned: Learned,
     /// The trailer is cut off.
     strip: bool,
+    /// What is added to the sequence number of a packet on its way to the client.
+    shift: u32,
+    /// The packet is the backend's answer to a SYN that a cookie opened: it goes no further.
+    acknowledges: Option<Splice>,
 }
 
 #[derive(Clone, Copy, Debug)]

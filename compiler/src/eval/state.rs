@@ -7,7 +7,7 @@ use std::time::Duration;
 use lb_abi::hash::{self, Key};
 use lb_abi::maps::{Addr, Flow, FlowKey, PoolState, TICK_SHIFT};
 
-use super::stages::Session;
+use super::stages::{Asking, Guarded, Session, Splice};
 
 /// 2026-01-01, where nothing says what the date is.
 const DEFAULT_DATE: i64 = 1_767_225_600;
@@ -56,6 +56,9 @@ pub struct State {
     pub signatures: BTreeMap<(u32, [u8; 64]), u64>,
     /// By tracker and certificate.
     pub sessions: BTreeMap<(u32, u32), Session>,
+    /// Flows that mappers know or wait for.
+    pub asking: HashMap<(u32, FlowKey), Asking>,
+    pub guarded: BTreeMap<u32, Guarded>,
 }
 
 /// Ranges of addresses, ends included, IPv4 mapped; and when each is over in ns of the clock.
@@ -72,6 +75,10 @@ pub struct Learned {
     pub session: Option<(u32, u32)>,
     /// Its backend answers the client itself: no reply of it ever comes back.
     pub one_way: bool,
+    /// Mapper and key under which its name is known, and for how many ns after each packet.
+    pub mapped: Option<(u32, FlowKey, u64)>,
+    /// It began with a cookie.
+    pub splice: Option<Splice>,
 }
 
 impl State {
@@ -98,6 +105,8 @@ impl State {
             learned: HashMap::new(),
             signatures: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            asking: HashMap::new(),
+            guarded: BTreeMap::new(),
         }
     }
 

@@ -1,8 +1,10 @@
 //! The fixture of the evaluator's tests: a policy as text, a state, packets in a line each.
 
 mod answers;
+mod cookies;
 mod ends;
 mod guards;
+mod names;
 mod nat;
 mod one_way;
 mod pools;

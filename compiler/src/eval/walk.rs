@@ -12,8 +12,8 @@ use policy_lang::source::Span;
 
 use super::guards::{Sight, certificate, of_flow};
 use super::params::{self, Tables};
-use super::stages::{self, Plan, PoolParams, TrackParams, VerifyParams, Way};
-use super::{Ended, PathStep, Run, State, StepKind};
+use super::stages::{self, Guarding, Plan, PoolParams, Standing, TrackParams, VerifyParams, Way};
+use super::{Answer, Ended, PathStep, Run, State, StepKind, Verdict};
 use crate::expect::{end_word, ip};
 use crate::packet::Fields;
 
@@ -50,14 +50,17 @@ impl<'p> Evaluator<'p> {
                 return Run::new(ended, counted, vec![step]);
             }
         };
+        let mut plan = Plan::default();
+        let standing = stages::spliced(state, frame, &fields, &mut plan);
         let mut walk = Walk {
             of: self,
             state,
             frame,
             fields,
+            standing,
             iface: iface.map_or(0, |iface| iface.0 + 1),
             exceeded: None,
-            plan: Plan::default(),
+            plan,
             counted,
             logged: Vec::new(),
             path: Vec::new(),
@@ -82,6 +85,8 @@ struct Walk<'a, 'p> {
     state: &'a mut State,
     frame: &'a [u8],
     fields: Fields,
+    /// What limits, `track`, `translate` and `forward` see in the place of the packet.
+    standing: Option<Standing>,
     /// 1 + id of the interface it came in by.
     iface: u32,
     /// The limit that was left by its exit last.
@@ -103,6 +108,7 @@ impl<'p> Walk<'_, 'p> {
             match self.stage(stage, behind) {
                 Next::On => {}
                 Next::Exit(chain) => return self.chain(chain),
+                Next::Ended(ended) => return ended,
                 Next::Drop(reason) => {
                     self.note(StepKind::Refused, stage.span, name(reason));
                     self.counted.push(reason);
@@ -125,7 +131,11 @@ impl<'p> Walk<'_, 'p> {
     }
 
     fn end(&mut self, end: End, span: Span) -> Ended {
-        let ended = stages::end(self.state, end, self.frame, &self.fields, &self.plan, &mut self.counted);
+        let (frame, fields) = match &self.standing {
+            Some(standing) if end == End::Forward => (&standing.frame[..], standing.fields),
+            _ => (self.frame, self.fields),
+        };
+        let ended = stages::end(self.state, end, frame, &fields, &self.plan, &mut self.counted);
         self.note(StepKind::End, span, end_word(end));
         if let Some(reason) = ended.reason {
             self.note(StepKind::Refused, span, name(reason));
@@ -203,14 +213,59 @@ impl<'p> Walk<'_, 'p> {
                 ];
                 (way, format!("verify {}", item.name), exits)
             }
-            StageKind::Map { .. } | StageKind::Synguard { .. } => {
-                return Next::Drop(Reason::BadImage);
+            StageKind::Map { mapper, missing, invalid, full } => {
+                let Some(item) = policy.mappers.get(mapper.index()) else {
+                    return Next::Drop(Reason::BadImage);
+                };
+                let (frame, fields) = (self.frame, &self.fields);
+                let (way, words) = stages::map(self.state, mapper.0, item, frame, fields, &mut self.plan);
+                seen = words;
+                let exits = vec![
+                    (Way::Missing, "missing", missing),
+                    (Way::Invalid, "invalid", invalid),
+                    (Way::Full, "full", full),
+                ];
+                (way, format!("map {}", item.name), exits)
+            }
+            StageKind::Synguard { synguard, bad } => {
+                let Some(item) = policy.synguards.get(synguard.index()) else {
+                    return Next::Drop(Reason::BadImage);
+                };
+                let text = format!("synguard {}", item.name);
+                let (frame, fields) = (self.frame, &self.fields);
+                match stages::synguard(self.state, synguard.0, item, frame, fields, &mut self.plan) {
+                    Guarding::On(words) => {
+                        seen = words.to_owned();
+                        (Way::On, text, vec![])
+                    }
+                    Guarding::Opens(standing) => {
+                        self.standing = Some(standing);
+                        seen = "a cookie of ours: it stands for the SYN".to_owned();
+                        (Way::On, text, vec![])
+                    }
+                    Guarding::Bad => {
+                        seen = "no cookie of ours".to_owned();
+                        (Way::Bad, text, vec![(Way::Bad, "bad", bad)])
+                    }
+                    Guarding::Drop(reason) => (Way::Drop(reason), text, vec![]),
+                    Guarding::Answered(frame) => {
+                        let kind = StepKind::Stage { exit: None };
+                        let seen = "above its rate: answered with a cookie".to_owned();
+                        self.path.push(PathStep { seen, ..PathStep::new(kind, Some(stage.span), text) });
+                        return Next::Ended(Ended {
+                            verdict: Verdict::Reply(Answer::Cookie),
+                            reason: None,
+                            frame: Some(frame),
+                            sent: None,
+                        });
+                    }
+                }
             }
             StageKind::Limit { limit, exceed } => {
                 let Some(item) = policy.limits.get(limit.index()) else {
                     return Next::Drop(Reason::BadImage);
                 };
-                let way = stages::limit(self.state, &params::limit(limit.0, item), &self.fields);
+                let way = stages::limit(self.state, &params::limit(limit.0, item), &self.staged());
                 if way == Way::Exceed {
                     self.exceeded = Some(*limit);
                 }
@@ -229,7 +284,7 @@ impl<'p> Walk<'_, 'p> {
                 };
                 let one_way = self.of.has_one_way && params::is_one_way(policy, behind.stages, behind.tail);
                 let params = TrackParams { session, one_way, ..params::track(tracker.0, item) };
-                let way = stages::track(self.state, &params, &self.fields, &mut self.plan);
+                let way = stages::track(self.state, &params, &self.staged(), &mut self.plan);
                 let exits = vec![(Way::Full, "full", full), (Way::Invalid, "invalid", invalid)];
                 (way, format!("track {}", item.name), exits)
             }
@@ -242,7 +297,7 @@ impl<'p> Walk<'_, 'p> {
                 (way, format!("translate {}", item.name), exits)
             }
             StageKind::TranslateBack { invalid } => {
-                let way = stages::translate_back(self.state, &self.fields, &mut self.plan);
+                let way = stages::translate_back(self.state, &self.staged(), &mut self.plan);
                 (way, "translate back".to_owned(), vec![(Way::Invalid, "invalid", invalid)])
             }
         };
@@ -252,6 +307,9 @@ impl<'p> Walk<'_, 'p> {
         match (way, exit) {
             (_, Some((_, _, exit))) => Next::Exit(&exit.chain),
             (Way::Drop(reason), None) => Next::Drop(reason),
+            (Way::Held, None) => {
+                Next::Ended(Ended { verdict: Verdict::Held, reason: None, frame: None, sent: None })
+            }
             _ => Next::On,
         }
     }
@@ -269,6 +327,10 @@ impl<'p> Walk<'_, 'p> {
         }
         self.counted.push(Reason::BanFull);
         Some(format!("{banned} is not banned: the set is full"))
+    }
+
+    fn staged(&self) -> Fields {
+        self.standing.as_ref().map_or(self.fields, |standing| standing.fields)
     }
 
     /// What `verify` found, on this way or on that of the packet that began the flow.
@@ -300,7 +362,8 @@ impl<'p> Walk<'_, 'p> {
             port_first: tables.port_first,
             port_count: tables.port_count,
         };
-        stages::translate(self.state, &params, &self.fields, &mut self.plan)
+        let staged = self.staged();
+        stages::translate(self.state, &params, &staged, &mut self.plan)
     }
 }
 
@@ -315,4 +378,6 @@ enum Next<'p> {
     On,
     Exit(&'p Chain),
     Drop(Reason),
+    /// By the stage itself.
+    Ended(Ended),
 }

@@ -21,7 +21,8 @@ pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
             Verdict::Drop => *end == End::Drop,
             Verdict::Pass => *end == End::Pass,
             Verdict::Forward => *end == End::Forward,
-            Verdict::Reply(answer) => *end == answered_by(answer),
+            Verdict::Reply(answer) => answered_by(answer) == Some(*end),
+            Verdict::Held => false,
         },
         Outcome::ReplyCookie => matches!(run.verdict, Verdict::Reply(_)) && is_syn_ack(run),
         Outcome::ForwardPool(pool) => is_forward && sent.is_some_and(|(found, _)| found == *pool),
@@ -37,12 +38,13 @@ pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
     }
 }
 
-/// The end that an answer is of.
-fn answered_by(answer: Answer) -> End {
+/// The end that an answer is of; those of stages are of none.
+fn answered_by(answer: Answer) -> Option<End> {
     match answer {
-        Answer::Echo => End::ReplyEcho,
-        Answer::Reject => End::Reject,
-        Answer::Rst => End::ReplyRst,
+        Answer::Echo => Some(End::ReplyEcho),
+        Answer::Reject => Some(End::Reject),
+        Answer::Rst => Some(End::ReplyRst),
+        Answer::Cookie | Answer::Acknowledgement => None,
     }
 }
 
@@ -113,7 +115,10 @@ fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
         Verdict::Drop => "drop".to_owned(),
         Verdict::Pass => "pass".to_owned(),
         Verdict::Forward => "forward".to_owned(),
-        Verdict::Reply(answer) => end_word(answered_by(answer)).to_owned(),
+        Verdict::Reply(Answer::Cookie) => "answered with a cookie".to_owned(),
+        Verdict::Reply(Answer::Acknowledgement) => "acknowledged in the client's name".to_owned(),
+        Verdict::Reply(answer) => answered_by(answer).map_or("", end_word).to_owned(),
+        Verdict::Held => "held until its hello is whole".to_owned(),
     };
     if let Some((_, name, _)) = backend {
         text += &format!(" {name}");

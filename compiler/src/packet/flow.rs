@@ -57,6 +57,19 @@ pub fn certificate_hash(secret: Key, hash: &[u8; 32]) -> u64 {
     hasher.finish()
 }
 
+/// Hash of a SYN cookie: over the tuple in the packet's direction, the client's initial sequence number, and a word more.
+pub fn cookie_hash(secret: Key, fields: &Fields, isn: u32, more: u64) -> u64 {
+    let key = flow_key(fields);
+    let last = u64::from(key.sport) << 48 | u64::from(key.dport) << 32 | u64::from(isn);
+    if fields.v6 {
+        let ([s_high, s_low], [d_high, d_low]) = (halves(key.src), halves(key.dst));
+        siphash(secret, &[s_high, s_low, d_high, d_low, last, more])
+    } else {
+        let addrs = u64::from(v4_number(key.src)) << 32 | u64::from(v4_number(key.dst));
+        siphash(secret, &[addrs, last, more])
+    }
+}
+
 fn halves(addr: [u8; 16]) -> [u64; 2] {
     let number = u128::from_be_bytes(addr);
     [(number >> 64) as u64, number as u64]

@@ -1,6 +1,8 @@
 //! Owns the DTLS ClientHello (RFC 6347, section 4.2; RFC 9147, section 5): making one that asks for a name, and finding the
 //! name in what a client sends. Never what a name leads to.
 
+use policy_lang::policy::MapperProtocol;
+
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 /// DTLS 1.0 and 1.2; a hello of DTLS 1.3 has that of 1.2.
@@ -28,8 +30,9 @@ pub enum Hello {
 }
 
 /// The fragments of one flow's hello.
-#[derive(Clone, PartialEq, Eq, Default, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Hellos {
+    protocol: MapperProtocol,
     message: Option<Message>,
 }
 
@@ -41,6 +44,11 @@ struct Message {
 }
 
 impl Hellos {
+    /// Nothing yet of a hello of this protocol.
+    pub fn of(protocol: MapperProtocol) -> Hellos {
+        Hellos { protocol, message: None }
+    }
+
     /// Takes the payload of one datagram: its records in order, up to the first that is no plain handshake record.
     pub fn read(&mut self, datagram: &[u8]) -> Hello {
         let mut rest = datagram;

@@ -67,6 +67,7 @@ fn is_against(policy: &Policy, claim: &Claim, met: &Run) -> bool {
         Verdict::Reply(Answer::Echo) => End::ReplyEcho,
         Verdict::Reply(Answer::Reject) => End::Reject,
         Verdict::Reply(Answer::Rst) => End::ReplyRst,
+        Verdict::Reply(Answer::Cookie | Answer::Acknowledgement) | Verdict::Held => return false,
     };
     !is_by_end && (ended == end) == claim.never
 }

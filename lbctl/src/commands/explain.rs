@@ -201,6 +201,7 @@ fn document(answer: &Answer, places: &Places) -> Value {
             Verdict::Pass => "pass",
             Verdict::Forward => "forward",
             Verdict::Reply(_) => "reply",
+            Verdict::Held => "held",
         },
         "end": answer.end,
         "changes": changes.collect::<Vec<_>>(),

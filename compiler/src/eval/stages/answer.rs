@@ -5,6 +5,7 @@ use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_LATER, FRAG_NON
 use lb_abi::maps::{ANSWERS_BURST, ANSWERS_PER_SECOND};
 use lb_abi::reason::Reason;
 
+use super::TCP_CHECKSUM;
 use super::end::is_martian;
 use super::limit::spend;
 use super::rewrite::{self, mend_at, read, write};
@@ -106,7 +107,7 @@ fn reset_segment(frame: &[u8], fields: &Fields) -> Option<Vec<u8>> {
     Some(segment)
 }
 
-/// From where the packet was going to where it came from, behind the same VLAN tags. The message's checksum is 0 so far.
+/// One of the answers that share a bucket.
 fn send(
     state: &mut State,
     frame: &[u8],
@@ -114,6 +115,13 @@ fn send(
     proto: u8,
     message: &[u8],
 ) -> Result<Vec<u8>, Reason> {
+    let answer = addressed(frame, fields, proto, message)?;
+    spend_answer(state)?;
+    Ok(answer)
+}
+
+/// From where the packet was going to where it came from, behind the same VLAN tags. The message's checksum is 0 so far.
+pub(super) fn addressed(frame: &[u8], fields: &Fields, proto: u8, message: &[u8]) -> Result<Vec<u8>, Reason> {
     if is_martian(fields) {
         return Err(Reason::Martian);
     }
@@ -121,14 +129,13 @@ fn send(
     if frame.first().is_some_and(|byte| byte & 1 != 0) {
         return Err(Reason::Unanswerable);
     }
-    spend_answer(state)?;
     let header = Header { src: fields.dst, dst: fields.src, v6: fields.v6, proto, class: 0, label: 0 };
     let mut out = swapped_macs(frame).to_vec();
     out.extend(frame.iter().take(fields.ip).skip(12));
     out.extend(header.bytes(message.len()));
     let at = out.len();
     out.extend(message);
-    let place = if proto == TCP { 16 } else { 2 };
+    let place = if proto == TCP { TCP_CHECKSUM } else { 2 };
     let sum = checksum(&header, message);
     write(&mut out, at + place, &sum.to_be_bytes());
     Ok(out)

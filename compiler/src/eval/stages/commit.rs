@@ -8,7 +8,7 @@ use lb_abi::reason::Reason;
 use super::flows::{Table, delete, lookup, pair_key};
 use super::track::Transition;
 use super::track::is_acknowledged;
-use super::{Plan, PlannedFlow, TrackParams, sessions};
+use super::{Plan, PlannedFlow, Splice, TrackParams, map, sessions};
 use crate::eval::{Learned, State};
 use crate::packet::{Fields, Layer4, TCP, flow_key};
 
@@ -18,13 +18,14 @@ pub(super) fn commit(state: &mut State, fields: &Fields, plan: &Plan) -> Result<
     let event = match (plan.flow, plan.tracker) {
         (None, _) => Ok(None),
         (Some(PlannedFlow::Known { table, next }), tracker) if !is_replaced => {
-            refresh(state, fields, &plan.learned);
+            refresh(state, fields, plan);
             Ok(known(state, fields, table, next, tracker))
         }
         (Some(_), Some(tracker)) => new(state, fields, &tracker, plan).map(|()| None),
         (Some(_), None) => Err(Reason::BadImage),
     }?;
     sessions::commit(state, plan);
+    map::commit(state, plan);
     Ok(event)
 }
 
@@ -75,8 +76,9 @@ fn new(state: &mut State, fields: &Fields, tracker: &TrackParams, plan: &Plan) -
 }
 
 /// What the packet of a known flow has learned anew, and the time of its session.
-fn refresh(state: &mut State, fields: &Fields, new: &Learned) {
+fn refresh(state: &mut State, fields: &Fields, plan: &Plan) {
     let key = flow_key(fields);
+    let new = &plan.learned;
     let now = state.tick();
     let other = lookup(state, &key).map(|(_, flow)| pair_key(flow, key.proto));
     if let Some(session) = state.learned.get(&key).and_then(|learned| learned.session)
@@ -84,7 +86,14 @@ fn refresh(state: &mut State, fields: &Fields, new: &Learned) {
     {
         session.last = now;
     }
-    if new.sni.is_none() && new.certificate.is_none() {
+    if let Some(mapped) = state.learned.get(&key).and_then(|learned| learned.mapped) {
+        map::refresh(state, mapped);
+    }
+    let answered = match (plan.acknowledges, fields.layer4) {
+        (Some(splice), Layer4::Tcp { seq, .. }) => Some(Splice { isn: Some(seq), ..splice }),
+        _ => None,
+    };
+    if new.sni.is_none() && new.certificate.is_none() && answered.is_none() {
         return;
     }
     for key in [Some(key), other].into_iter().flatten() {
@@ -92,6 +101,8 @@ fn refresh(state: &mut State, fields: &Fields, new: &Learned) {
         learned.sni = new.sni.clone().or(learned.sni.take());
         learned.certificate = new.certificate.or(learned.certificate);
         learned.session = new.session.or(learned.session);
+        learned.mapped = new.mapped.or(learned.mapped);
+        learned.splice = answered.or(learned.splice);
     }
 }
 

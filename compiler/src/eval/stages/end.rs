@@ -5,6 +5,7 @@ use lb_abi::reason::Reason;
 use policy_lang::policy::{Before, BeforeTree, End};
 
 use super::commit::commit;
+use super::synguard::acknowledgement;
 use super::{Plan, Translation, answer, rewrite};
 use crate::eval::{Answer, Ended, Sent, State, Verdict};
 use crate::packet::{Fields, flow_hash, parse, v4_number};
@@ -77,7 +78,11 @@ fn forward(
     if is_martian(fields) {
         return Err(Reason::Martian);
     }
+    let acknowledged = plan.acknowledges.map(|splice| acknowledgement(frame, fields, &splice)).transpose()?;
     counted.extend(commit(state, fields, plan)?);
+    if let Some(frame) = acknowledged {
+        return Ok(replied(Answer::Acknowledgement, frame));
+    }
     let to_backend = |translation: &Translation| {
         let &Translation { pool, backend, .. } = translation;
         translation.to_backend.then_some(Sent { pool, backend })

@@ -4,10 +4,9 @@
 use policy_lang::policy::Via;
 
 use super::wrap::{strip, wrap};
-use super::{Plan, Translation};
+use super::{Plan, TCP_CHECKSUM, Translation};
 use crate::packet::{Fields, Layer4, mend};
 
-const TCP_CHECKSUM: usize = 16;
 pub(super) const UDP_CHECKSUM: usize = 6;
 pub(super) const IPV4_CHECKSUM: usize = 10;
 
@@ -21,6 +20,11 @@ pub(super) fn forward(frame: &[u8], fields: &Fields, plan: &Plan, hash: u64) -> 
     }
     if let Some(tuple) = plan.translation.filter(|tuple| tuple.wrap.is_none()) {
         rewrite_tuple(&mut out, &fields, &tuple);
+    }
+    if let (Layer4::Tcp { seq, .. }, true) = (fields.layer4, plan.shift != 0) {
+        let (old, new) = (seq.to_be_bytes(), seq.wrapping_add(plan.shift).to_be_bytes());
+        write(&mut out, fields.transport + 4, &new);
+        mend_at(&mut out, fields.transport + TCP_CHECKSUM, &old, &new);
     }
     let at = fields.ip + if fields.v6 { 7 } else { 8 };
     set_ttl(&mut out, &fields, at, fields.ttl.wrapping_sub(1));

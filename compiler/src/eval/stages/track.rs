@@ -13,7 +13,7 @@ use super::{Plan, PlannedFlow, TrackParams, Way};
 use crate::eval::State;
 use crate::packet::{Fields, Layer4, flow_key};
 
-const SYN_ACK: u32 = FLAG_SYN | FLAG_ACK;
+pub(super) const SYN_ACK: u32 = FLAG_SYN | FLAG_ACK;
 
 /// What a packet makes of its flow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +84,7 @@ pub(super) fn is_acknowledged(flags: u32) -> bool {
 }
 
 /// A client may open a connection anew while its last one with the same ports still closes.
-fn starts_anew(flow: &Flow, fields: &Fields) -> bool {
+pub(super) fn starts_anew(flow: &Flow, fields: &Fields) -> bool {
     flow.state == FLOW_CLOSING && flow.dir == DIR_ORIGINAL && fields.flags() == Some(FLAG_SYN)
 }
 

@@ -25,7 +25,7 @@ fn split(name: &str, cuts: &[usize]) -> Vec<Vec<u8>> {
 }
 
 fn read(datagram: &[u8]) -> Hello {
-    Hellos::default().read(datagram)
+    Hellos::of(MapperProtocol::Dtls).read(datagram)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_hello_in_parts_is_put_together_in_any_order_over_records_and_datagrams() {
     let name = Hello::Named("a.example".to_owned());
     let parts = split("a.example", &[10, 50]);
     assert_eq!(read(&parts.concat()), name);
-    let mut hellos = Hellos::default();
+    let mut hellos = Hellos::of(MapperProtocol::Dtls);
     assert_eq!(hellos.read(&parts[2]), Hello::Partial);
     assert_eq!(hellos.read(&parts[2]), Hello::Partial);
     assert_eq!(hellos.read(&parts[0]), Hello::Partial);
@@ -55,11 +55,11 @@ fn a_hello_in_parts_is_put_together_in_any_order_over_records_and_datagrams() {
 #[test]
 fn parts_that_do_not_agree_are_no_hello() {
     let (one, other) = (split("a.example", &[40]), split("b.example", &[40]));
-    let mut hellos = Hellos::default();
+    let mut hellos = Hellos::of(MapperProtocol::Dtls);
     assert_eq!(hellos.read(&one[1]), Hello::Partial);
     assert_eq!(hellos.read(&other[1]), Hello::Broken);
     let longer = split("aa.example", &[40]);
-    let mut hellos = Hellos::default();
+    let mut hellos = Hellos::of(MapperProtocol::Dtls);
     assert_eq!(hellos.read(&one[0]), Hello::Partial);
     assert_eq!(hellos.read(&longer[1]), Hello::Broken);
 }
