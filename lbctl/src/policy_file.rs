@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::SystemTime;
 
 use lb_abi::bundle::Image;
 use policy_lang::diagnostic::{Diagnostic, Severity};
@@ -27,23 +28,36 @@ pub struct PolicyFile {
     pub image: Option<Image>,
 }
 
-/// Reads, checks and compiles; what is found is not told yet.
+/// Reads, checks and compiles, with certificates as they are now; what is found is not told yet.
 pub fn load(path: &Path, deny: &[String]) -> Result<PolicyFile, Failure> {
+    load_at(path, deny, now())
+}
+
+/// As `load`, with certificates as they are at a time in seconds since 1970.
+pub fn load_at(path: &Path, deny: &[String], at: i64) -> Result<PolicyFile, Failure> {
     // First, so that a mistyped `--deny` is told before a long check.
     findings::judge(Vec::new(), deny)?;
     let files::Policy { name, text, directory } = files::read_policy(path)?;
-    examine(name, text, &directory, deny)
+    examine(name, text, &directory, deny, at)
 }
 
-/// As `load`, for a text that is at hand.
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}
+
+/// As `load_at`, for a text that is at hand.
 pub fn examine(
     name: String,
     text: String,
     loader: &dyn Loader,
     deny: &[String],
+    at: i64,
 ) -> Result<PolicyFile, Failure> {
     let checked = policy_lang::check(&name, text, loader);
     let mut found = checked.diagnostics;
+    found.extend(checked.policy.iter().flat_map(|policy| policy_lang::validity(policy, at)));
     let compiled = checked.policy.as_ref().map(|policy| compiler::compile(policy, &checked.sources));
     let image = compiled.and_then(|result| result.map_err(|refused| found.extend(refused)).ok());
     let findings = findings::judge(found, deny)?;

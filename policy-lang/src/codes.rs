@@ -17,6 +17,9 @@ pub struct Page {
     pub example: Option<Example>,
 }
 
+/// 2027-01-15, in seconds since 1970: the day on which examples are looked at, as certificates are valid by the day.
+pub const EXAMPLES_AT: i64 = 1_799_971_200;
+
 /// A policy that earns the code, with others or alone: those below `not-yet` when compiled, the others when checked.
 /// Its includes and lists come from `Files`.
 #[derive(Clone, Copy, Debug)]
@@ -191,6 +194,9 @@ pub const PAGES: &[Page] = &[
     page!("W0432", "warnings/w0432-twice-in-a-list"),
     page!("W0434", "warnings/w0434-no-syns"),
     page!("W0436", "warnings/w0436-never-starts"),
+    page!("W0437", "warnings/w0437-expired"),
+    page!("W0438", "warnings/w0438-not-yet-valid"),
+    page!("W0439", "warnings/w0439-expires-soon"),
     page!("W0601", "inventory/w0601-no-certificate-needed"),
     page!("W0602", "inventory/w0602-switched-off"),
     page!("W0603", "inventory/w0603-weights"),
@@ -254,6 +260,9 @@ const FILES: &[(&str, &str)] = &[
     ("files/device-0.pem", include_str!("../../tests/cases/bad/types/files/device-0.pem")),
     ("files/device-0.pub", include_str!("../../tests/cases/bad/types/files/device-0.pub")),
     ("files/device-1.pem", include_str!("../../tests/cases/bad/types/files/device-1.pem")),
+    ("files/early.pem", include_str!("../../tests/cases/bad/warnings/files/early.pem")),
+    ("files/expired.pem", include_str!("../../tests/cases/bad/warnings/files/expired.pem")),
+    ("files/late.pem", include_str!("../../tests/cases/bad/warnings/files/late.pem")),
     ("files/five.txt", include_str!("../../tests/cases/bad/types/files/five.txt")),
     ("files/list.txt", include_str!("../../tests/cases/bad/types/files/list.txt")),
     ("files/p384.pem", include_str!("../../tests/cases/bad/types/files/p384.pem")),

@@ -17,7 +17,10 @@ mod rules;
 pub mod source;
 mod text;
 mod typing;
+mod validity;
 mod value;
+
+pub use validity::validity;
 
 /// What a text turned out to be.
 #[derive(Debug)]
@@ -73,4 +76,9 @@ pub fn check_asked(
     let checked =
         Checked { policy, partly_reached, sources: loaded.sources, diagnostics: report.into_sorted() };
     (checked, Asked { steps: asked.steps, diagnostics: asked.report.into_sorted() })
+}
+
+/// `2027-01-31` or `2027-01-31T12:00:00Z`, in seconds since 1970; None for any other text.
+pub fn date(text: &str) -> Option<i64> {
+    value::date::date(text).ok()
 }

@@ -371,3 +371,36 @@ fn a_reader_that_goes_away_is_no_error() {
     let output = command.stdout(writer).output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }
+
+#[test]
+fn certificates_are_looked_at_on_a_day() {
+    let policy = "\
+lbp 1
+authority devices { certificate 0 file \"late.pem\" }
+policy p { default drop } =
+  match {
+    udp.dport == 8080 -> verify devices -> pass
+    else              -> drop
+  }
+";
+    let certificate = include_str!("../cases/bad/warnings/files/late.pem");
+    let desk = Desk::new(&[("p.lbp", policy), ("late.pem", certificate)]);
+    let at = |date: &str, more: &[&str]| {
+        desk.lbctl(&[&["check", "p.lbp", "--format", "short", "--at", date], more].concat())
+    };
+    assert_eq!(at("2026-01-31", &[]).err, "");
+    insta::assert_snapshot!(at("2027-01-31", &[]).err, @"p.lbp:2:21: warning[W0439]: certificate 0 of `devices` expires in a day, on 2027-02-01");
+    insta::assert_snapshot!(at("2027-03-01", &["--deny", "W0437"]), @r#"
+    exit 1
+    --- err
+    p.lbp:2:21: error[W0437]: certificate 0 of `devices` has expired on 2027-02-01
+    p.lbp: 1 error
+    "#);
+    insta::assert_snapshot!(at("tomorrow", &[]), @r#"
+    exit 2
+    --- err
+    error: invalid value 'tomorrow' for '--at <DATE>': write 2027-01-31, or 2027-01-31T12:00:00Z
+    
+    For more information, try '--help'.
+    "#);
+}

@@ -41,9 +41,13 @@ made to pass each packet at once.";
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let file = match &args.file {
         Some(path) => policy_file::load(path, &[])?,
-        None => {
-            policy_file::examine(builtin::NAME.to_owned(), builtin::POLICY.to_owned(), &builtin::Lists, &[])?
-        }
+        None => policy_file::examine(
+            builtin::NAME.to_owned(),
+            builtin::POLICY.to_owned(),
+            &builtin::Lists,
+            &[],
+            policy_file::now(),
+        )?,
     };
     let Some((policy, image)) = file.compiled(console) else { return Ok(Exit::Findings) };
     privileges::require("bench")?;

@@ -21,18 +21,26 @@ pub struct Args {
     /// Make this warning (by code or name) an error; may be repeated.
     #[arg(long, value_name = "CODE")]
     pub deny: Vec<String>,
+    /// Look at certificates as on this date (2027-01-31, or 2027-01-31T12:00:00Z) instead of now.
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub at: Option<i64>,
+}
+
+fn date(text: &str) -> Result<i64, String> {
+    policy_lang::date(text).ok_or_else(|| "write 2027-01-31, or 2027-01-31T12:00:00Z".to_owned())
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lbctl check policy.lbp
   lbctl check policy.lbp --deny implicit-exit
+  lbctl check policy.lbp --at 2027-01-31 --deny W0437
   lbctl check - --format short < policy.lbp
 
 Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be read.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
-    let mut file = policy_file::load(&args.file, &args.deny)?;
+    let mut file = policy_file::load_at(&args.file, &args.deny, args.at.unwrap_or_else(policy_file::now))?;
     let to_come = file.set_aside_to_come();
     // A policy with errors may not mean what its claims speak of.
     if let (Some(policy), 0) = (&file.policy, findings::errors(&file.findings)) {

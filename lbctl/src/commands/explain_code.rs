@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use policy_lang::codes::{self, Files, PAGES, Page};
+use policy_lang::codes::{self, EXAMPLES_AT, Files, PAGES, Page};
 
 use crate::console::{Console, Exit, Failure, Outcome};
 use crate::{findings, policy_file};
@@ -51,7 +51,8 @@ fn show(page: &Page, console: &mut Console) -> Result<(), Failure> {
     if let Some(example) = page.example {
         let name = example.path.rsplit('/').next().unwrap_or(example.path);
         let deny = [page.code.to_owned()];
-        let mut file = policy_file::examine(name.to_owned(), example.text.to_owned(), &Files, &deny)?;
+        let mut file =
+            policy_file::examine(name.to_owned(), example.text.to_owned(), &Files, &deny, EXAMPLES_AT)?;
         file.findings.retain(|finding| finding.code == page.code);
         let told = findings::human(&file.sources, &file.findings, console.colours());
         writeln!(console, "Wrong:\n")?;

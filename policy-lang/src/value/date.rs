@@ -52,6 +52,18 @@ fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[i64; 3]> {
     parts.next().is_none().then_some(found)
 }
 
+/// The day of a time in seconds since 1970: `2027-01-31`.
+pub(crate) fn written(seconds: i64) -> String {
+    let day = seconds.div_euclid(86_400) + 719_468;
+    let (era, of_era) = (day.div_euclid(146_097), day.rem_euclid(146_097));
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let (day, month) = (of_year - (153 * month + 2) / 5 + 1, month + if month < 10 { 3 } else { -9 });
+    let year = era * 400 + year + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,6 +92,7 @@ mod tests {
                 for day in 1..=days_in(year, month) {
                     last += 1;
                     assert_eq!(days(year, month, day), last, "{year}-{month}-{day}");
+                    assert_eq!(written(last * 86_400 + 86_399), format!("{year}-{month:02}-{day:02}"));
                 }
             }
         }

@@ -27,7 +27,15 @@ pub fn check(path: &Path) -> Checked {
     let text = std::fs::read_to_string(path).expect("the case can be read");
     let name = path.file_name().expect("a file").to_string_lossy().into_owned();
     let directory = path.parent().expect("a directory").to_path_buf();
-    policy_lang::check(&name, text, &Directory(directory))
+    with_validity(policy_lang::check(&name, text, &Directory(directory)))
+}
+
+/// With what is said of certificates on the day of the examples.
+pub fn with_validity(mut checked: Checked) -> Checked {
+    let policy = checked.policy.iter();
+    let told = policy.flat_map(|policy| policy_lang::validity(policy, policy_lang::codes::EXAMPLES_AT));
+    checked.diagnostics.extend(told);
+    checked
 }
 
 /// Code, place, underlined text, message, other places, reason and cure of each finding.
