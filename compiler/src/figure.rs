@@ -2,6 +2,7 @@
 //! and long lists folded. Never a coordinate, a colour or a format of a file.
 
 mod fold;
+mod tables;
 mod words;
 
 use std::collections::HashSet;
@@ -27,6 +28,8 @@ pub struct Figure {
     pub pools: Vec<Table>,
     /// Pools that are not shown, beyond `MOST_ROWS`.
     pub more_pools: usize,
+    /// What guards name: vips, sides and sets, a table for each kind that there is.
+    pub names: Vec<Table>,
 }
 
 /// A named tree; drawn once, however often it is led to.
@@ -117,12 +120,12 @@ pub enum Label {
     More(usize),
 }
 
-/// A pool: how it picks and sends, and its backends.
+/// A pool: how it picks and sends, and its backends. Or all names of a kind.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Table {
     pub title: String,
     pub settings: Vec<String>,
-    /// Name, addresses, and what is special.
+    /// Name, addresses or what else it is, and what is special.
     pub rows: Vec<[String; 3]>,
 }
 
@@ -141,8 +144,9 @@ pub fn figure(policy: &Policy, never: &[Span]) -> Figure {
         settings: words::before(policy),
         trees: trees.collect(),
         root: chain(&policy.root, true),
-        pools: policy.pools.iter().take(MOST_ROWS).map(words::pool).collect(),
+        pools: policy.pools.iter().take(MOST_ROWS).map(tables::pool).collect(),
         more_pools: policy.pools.len().saturating_sub(MOST_ROWS),
+        names: tables::names(policy),
     };
     fold::within_bounds(&mut figure);
     figure

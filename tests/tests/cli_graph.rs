@@ -108,6 +108,10 @@ fn a_broken_policy_is_not_drawn() {
     let ran = desk.lbctl(&["graph", "p.lbp", "-o", "p.svg"]);
     insta::assert_snapshot!(ran);
     assert!(!desk.path("p.svg").exists());
+    // It never matches, but there is no comparison to draw.
+    desk.write("p.lbp", "lbp 1\npolicy p { default drop } = match { src in { } -> pass; else -> drop }\n");
+    let ran = desk.lbctl(&["graph", "p.lbp"]);
+    assert!(ran.out.is_empty() && ran.err.contains("E0415") && ran.err.contains("not drawn"), "{ran}");
 }
 
 #[test]

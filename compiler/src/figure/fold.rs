@@ -1,6 +1,8 @@
 //! Owns the bounds of a figure, whatever the policy: long runs of arms that lead to the same stand as one, and what
 //! goes beyond is counted. Never folds what is not beside each other, for the order of arms is their meaning.
 
+use std::collections::VecDeque;
+
 use super::{Chain, Figure, Label, Select, Tail, Way};
 
 /// Ways of one `match` or `every` that are drawn.
@@ -54,13 +56,40 @@ fn stood_for(ways: &[Way], rows: usize) -> usize {
     stand
 }
 
-/// Cuts what is beyond `MOST_PARTS`: of the root first, so that it is drawn before the trees it leads to.
+/// Cuts what is beyond `MOST_PARTS`, and trees that only parts lead to that are not drawn. What is near the root is drawn
+/// first.
 pub(super) fn within_bounds(figure: &mut Figure) {
     let mut left = MOST_PARTS;
     cut(&mut figure.root, &mut left);
-    for tree in &mut figure.trees {
-        cut(&mut tree.chain, &mut left);
+    let mut open: VecDeque<usize> = called(&figure.root).into();
+    let lost = figure.trees.iter().enumerate().filter(|(_, tree)| !tree.reached);
+    open.extend(lost.map(|(tree, _)| tree));
+    let mut is_drawn = vec![false; figure.trees.len()];
+    while let Some(tree) = open.pop_front() {
+        if let (Some(drawn @ false), Some(tree)) = (is_drawn.get_mut(tree), figure.trees.get_mut(tree)) {
+            *drawn = true;
+            cut(&mut tree.chain, &mut left);
+            open.extend(called(&tree.chain));
+        }
     }
+    for (tree, _) in figure.trees.iter_mut().zip(is_drawn).filter(|(_, is_drawn)| !is_drawn) {
+        tree.chain = Chain { reached: true, steps: Vec::new(), tail: Tail::More };
+    }
+}
+
+/// The trees that a chain leads to, the nearest first.
+fn called(chain: &Chain) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut open = VecDeque::from([chain]);
+    while let Some(chain) = open.pop_front() {
+        open.extend(chain.steps.iter().flat_map(|step| &step.exits).map(|exit| &exit.chain));
+        match &chain.tail {
+            Tail::Tree(tree) => found.push(*tree),
+            Tail::Select(select) => open.extend(select.ways.iter().map(|way| &way.chain)),
+            Tail::End(_) | Tail::More => {}
+        }
+    }
+    found
 }
 
 fn cut(chain: &mut Chain, left: &mut usize) {

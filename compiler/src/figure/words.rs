@@ -1,15 +1,13 @@
-//! Owns the words that a figure has for stages, settings and pools: those of the language, in its units. Never which
+//! Owns the words that a figure has for stages and settings: those of the language, in its units. Never which
 //! parts are drawn.
 
-use std::net::{SocketAddrV4, SocketAddrV6};
 use std::time::Duration;
 
 use policy_lang::policy::{
-    Backend, Before, DefaultEnd, HealthCheck, Limit, LimitUnit, MapperProtocol, Pick, Policy, Pool, Rate,
-    StageKind, TrackKey, Via,
+    Before, DefaultEnd, Limit, LimitUnit, MapperProtocol, Pick, Policy, Rate, StageKind, TrackKey, Via,
 };
 
-use super::{Kind, MOST_ROWS, Table};
+use super::Kind;
 
 /// One line without control characters: a quoted string may hold any.
 pub(super) fn line(text: &str) -> String {
@@ -119,48 +117,7 @@ fn limit(limit: &Limit) -> Vec<String> {
     words
 }
 
-pub(super) fn pool(pool: &Pool) -> Table {
-    let mut settings = vec![format!("pick {}", pick(pool.pick)), via(pool.via)];
-    let v4 = pool.sources_v4.iter().map(|source| source.to_string());
-    let sources: Vec<String> = v4.chain(pool.sources_v6.iter().map(|source| source.to_string())).collect();
-    if !sources.is_empty() {
-        settings.push(format!("source {}", some_of(&sources, 4)));
-    }
-    settings.extend(pool.ports.map(|(first, last)| format!("ports {first}-{last}")));
-    settings.extend(pool.health.as_ref().map(|health| {
-        let check = match &health.check {
-            HealthCheck::Tcp => "tcp".to_owned(),
-            HealthCheck::Http { path, .. } => format!("http {}", line(path)),
-            HealthCheck::Icmp => "icmp".to_owned(),
-        };
-        let port = health.port.map_or(String::new(), |port| format!(", port {port}"));
-        format!("health {check}{port}, every {}", duration(health.interval))
-    }));
-    let mut rows: Vec<[String; 3]> = pool.backends.iter().take(MOST_ROWS).map(backend).collect();
-    if let Some(left @ 1..) = pool.backends.len().checked_sub(rows.len()) {
-        rows.push([format!("… {} more", number(left as u64)), String::new(), String::new()]);
-    }
-    Table { title: format!("pool {}", pool.name), settings, rows }
-}
-
-fn backend(backend: &Backend) -> [String; 3] {
-    let v4 = backend.v4.map(|(addr, port)| match port {
-        0 => addr.to_string(),
-        port => SocketAddrV4::new(addr, port).to_string(),
-    });
-    let v6 = backend.v6.map(|(addr, port)| match port {
-        0 => addr.to_string(),
-        port => SocketAddrV6::new(addr, port, 0, 0).to_string(),
-    });
-    let addresses: Vec<String> = v4.into_iter().chain(v6).collect();
-    let mut special = Vec::new();
-    special.extend((backend.weight != 1).then(|| format!("weight {}", number(backend.weight.into()))));
-    special.extend(backend.max_conn.map(|most| format!("max_conn {}", number(most.into()))));
-    special.extend(backend.drain.then(|| "drain".to_owned()));
-    [backend.name.clone(), addresses.join(", "), special.join(", ")]
-}
-
-fn pick(pick: Pick) -> String {
+pub(super) fn pick(pick: Pick) -> String {
     match pick {
         Pick::RoundRobin => "round-robin".to_owned(),
         Pick::Random => "random".to_owned(),
@@ -173,7 +130,7 @@ fn pick(pick: Pick) -> String {
     }
 }
 
-fn via(via: Via) -> String {
+pub(super) fn via(via: Via) -> String {
     match via {
         Via::Nat => "via nat".to_owned(),
         Via::L2dsr => "via l2dsr".to_owned(),
@@ -196,24 +153,16 @@ fn per(time: Duration) -> String {
     }
 }
 
-fn max(entries: Option<u32>) -> Option<String> {
+pub(super) fn max(entries: Option<u32>) -> Option<String> {
     entries.map(|entries| format!("max {}", number(entries.into())))
 }
 
-fn counted(count: usize, what: &str) -> String {
+pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{} {what}{}", number(count as u64), if count == 1 { "" } else { "s" })
 }
 
-fn some_of(all: &[String], most: usize) -> String {
-    let shown = all.get(..most).unwrap_or(all).join(", ");
-    match all.len().checked_sub(most) {
-        Some(left @ 1..) => format!("{shown}, … {left} more"),
-        _ => shown,
-    }
-}
-
 /// In the largest unit of which it is a whole number: `5m`, `1500ms`.
-fn duration(time: Duration) -> String {
+pub(super) fn duration(time: Duration) -> String {
     let milliseconds = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let units = [("ms", 1), ("s", 1_000), ("m", 60), ("h", 60), ("d", 24)];
     let (count, unit) = largest(milliseconds, &units);
@@ -233,7 +182,7 @@ fn largest<'u>(number: u64, units: &[(&'u str, u64)]) -> (u64, &'u str) {
 }
 
 /// As the language writes large numbers: `65_536`.
-fn number(number: u64) -> String {
+pub(super) fn number(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

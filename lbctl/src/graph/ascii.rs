@@ -52,13 +52,15 @@ pub fn document(figure: &Figure, source: &str, terminal: Terminal) -> String {
         author.out.push('\n');
         author.line("", vec![plain(&pool.title)]);
         author.settings("  ", &pool.settings);
-        let rows: Vec<Vec<String>> = pool.rows.iter().map(|row| row.to_vec()).collect();
-        for row in columns(&rows, &[], "  ").lines() {
-            author.line("", vec![plain(row)]);
-        }
+        author.rows(&pool.rows);
     }
     if figure.more_pools > 0 {
         author.line("", vec![quiet(format!("… {} more pools", thousands(figure.more_pools as u64)))]);
+    }
+    for names in &figure.names {
+        author.out.push('\n');
+        author.line("", vec![plain(&names.title)]);
+        author.rows(&names.rows);
     }
     author.out
 }
@@ -94,6 +96,13 @@ impl Author<'_> {
                 let end = self.end(tail);
                 self.line(indent, vec![plain("→ "), end]);
             }
+        }
+    }
+
+    fn rows(&mut self, rows: &[[String; 3]]) {
+        let rows: Vec<Vec<String>> = rows.iter().map(|row| row.to_vec()).collect();
+        for row in columns(&rows, &[], "  ").lines() {
+            self.line("", vec![plain(row)]);
         }
     }
 

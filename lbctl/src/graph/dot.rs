@@ -6,7 +6,7 @@ use compiler::figure::{Figure, Table};
 
 use super::flat::{Flat, Sort, flat};
 use super::style::{FADED, Look, Paint};
-use super::table_lines;
+use super::{table_lines, tables};
 use crate::table::{without_middle, wrapped};
 
 /// Columns of a label.
@@ -54,11 +54,12 @@ pub fn document(figure: &Figure) -> String {
         };
         let _ = writeln!(out, "  n{} -> n{} [style={style}{colour}{label}];", way.from, way.to);
     }
-    for (number, pool) in figure.pools.iter().enumerate() {
+    for (number, (look, one)) in tables(figure).enumerate() {
+        let Paint { fill, line, .. } = look.paint();
         let _ = writeln!(
             out,
-            "  p{number} [shape=note, style=filled, fillcolor=\"#fae8ff\", color=\"#a21caf\", label={}];",
-            table(pool)
+            "  t{number} [shape=note, style=filled, fillcolor=\"{fill}\", color=\"{line}\", label={}];",
+            table(one)
         );
     }
     out.push_str("}\n");

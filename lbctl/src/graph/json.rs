@@ -37,6 +37,7 @@ pub fn document(figure: &Figure) -> Value {
         "groups": groups.collect::<Vec<_>>(),
         "nodes": nodes.collect::<Vec<_>>(),
         "ways": ways.collect::<Vec<_>>(),
+        "names": figure.names.iter().map(|names| json!({ "kind": names.title, "names": names.rows })).collect::<Vec<_>>(),
         "pools": pools.collect::<Vec<_>>(),
     })
 }

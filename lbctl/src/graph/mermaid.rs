@@ -7,7 +7,7 @@ use compiler::figure::Figure;
 
 use super::flat::{Sort, flat};
 use super::style::{FADED, LOOKS, Look};
-use super::table_lines;
+use super::{table_lines, tables};
 use crate::table::without_middle;
 
 /// Columns of a label.
@@ -46,11 +46,12 @@ pub fn document(figure: &Figure) -> String {
         };
         let _ = writeln!(out, "  n{} {arrow}{label} n{}", way.from, way.to);
     }
-    for (number, pool) in figure.pools.iter().enumerate() {
-        let lines: Vec<String> = table_lines(pool).iter().map(|line| escaped(line)).collect();
-        let _ = writeln!(out, "  p{number}[\"{}\"]:::{}", lines.join("<br>"), class_name("translator"));
+    let mut used: BTreeSet<Look> = flat.boxes.iter().map(|one| one.look).collect();
+    for (number, (look, one)) in tables(figure).enumerate() {
+        let lines: Vec<String> = table_lines(one).iter().map(|line| escaped(line)).collect();
+        let _ = writeln!(out, "  t{number}[\"{}\"]:::{}", lines.join("<br>"), class_name(look.name()));
+        used.insert(look);
     }
-    let used: BTreeSet<Look> = flat.boxes.iter().map(|one| one.look).collect();
     for look in LOOKS.into_iter().filter(|look| used.contains(look)) {
         let paint = look.paint();
         let _ = writeln!(

@@ -8,9 +8,10 @@ pub mod mermaid;
 mod style;
 pub mod svg;
 
-use compiler::figure::{Label, Select, Table};
+use compiler::figure::{Figure, Kind, Label, Select, Table};
 
 use crate::table::thousands;
+use style::Look;
 
 /// The words of a way: a guard, `else`, a turn, or how many ways stand as one.
 fn way_label(label: &Label, select: &Select) -> String {
@@ -23,6 +24,12 @@ fn way_label(label: &Label, select: &Select) -> String {
             format!("… {} more {what}", thousands(*count as u64))
         }
     }
+}
+
+/// The tables beside the trees, pools first, and how they look.
+fn tables(figure: &Figure) -> impl Iterator<Item = (Look, &Table)> {
+    let pools = figure.pools.iter().map(|pool| (Look::Step(Kind::Modifier), pool));
+    pools.chain(figure.names.iter().map(|names| (Look::Call, names)))
 }
 
 /// What a table holds, line by line.

@@ -7,12 +7,13 @@ mod shape;
 
 use std::fmt::Write;
 
-use compiler::figure::{Chain, Figure, Kind, Table, Tail};
+use compiler::figure::{Chain, Figure, Table, Tail};
 
 use self::block::{Block, Call, ROW};
 use self::columns::Part;
 use self::shape::{Frame, Line, Node, Rect, Shape, Size, Text, Wire, escaped};
 use crate::graph::style::{FADED, LOOKS, Look};
+use crate::graph::tables;
 use crate::table::{thousands, without_middle};
 
 /// Round the whole drawing.
@@ -21,6 +22,8 @@ const MARGIN: i32 = 28;
 const PADDING: i32 = 16;
 /// Height of a frame's name.
 const HEADING: i32 = 30;
+/// Width of the boxes of the legend.
+const LEGEND: i32 = 520;
 /// Between the parts of the document.
 const BAND: i32 = 34;
 
@@ -91,12 +94,12 @@ fn drawing(figure: &Figure, source: &str) -> Drawing {
     }
     // What is in rows takes the width that there is, but no less than fits a page.
     let room = width.max(900);
-    let mut tables: Vec<Drawing> = figure.pools.iter().map(table).collect();
+    let mut tables: Vec<Drawing> = tables(figure).map(|(look, one)| table(one, look)).collect();
     if figure.more_pools > 0 {
         let note = Text::new(0, 16, Size::Small, format!("… {} more pools", figure.more_pools)).quiet();
         tables.push(Drawing { width: note.rect().w, height: ROW, shapes: vec![Shape::Text(note)] });
     }
-    tables.push(legend());
+    tables.push(legend(&shapes));
     let (rows, right, bottom) = in_rows(tables, room - MARGIN);
     shapes.extend(shifted(rows, MARGIN, y));
     width = width.max(MARGIN + right);
@@ -186,8 +189,8 @@ fn framed(block: Block, heading: &str, reached: bool) -> Block {
     Block { shapes, width, height, calls }
 }
 
-/// A pool, its backends in columns.
-fn table(table: &Table) -> Drawing {
+/// A pool, its backends in columns, or the names of a kind.
+fn table(table: &Table, look: Look) -> Drawing {
     let mut texts = vec![Text::new(10, 17, Size::Normal, without_middle(&table.title, 48)).bold()];
     let mut y = 17;
     for setting in &table.settings {
@@ -210,34 +213,41 @@ fn table(table: &Table) -> Drawing {
     let width = texts.iter().map(|text| text.rect().right()).max().unwrap_or(0) + 10;
     let height = y + table.rows.len() as i32 * 14 + 8;
     let rect = Rect { x: 0, y: 0, w: width, h: height };
-    let look = Look::Step(Kind::Modifier);
     let node = Node { rect, look, reached: true, texts, rules: vec![rule], full: Vec::new() };
     Drawing { shapes: vec![Shape::Node(node)], width, height }
 }
 
-/// What colours and lines stand for.
-fn legend() -> Drawing {
+/// What the colours and lines that there are stand for.
+fn legend(drawn: &[Shape]) -> Drawing {
     let mut shapes = vec![Shape::Text(Text::new(0, 17, Size::Normal, "legend").bold())];
-    let (mut x, mut width) = (0, 0);
-    for (look, at) in LOOKS.into_iter().filter(|look| *look != Look::More).zip(0..) {
-        if at % 7 == 0 {
-            x = 0;
+    let has_look = |look| drawn.iter().any(|shape| matches!(shape, Shape::Node(node) if node.look == look));
+    let (mut x, mut y, mut width) = (0, 28, 0);
+    for look in LOOKS.into_iter().filter(|look| *look != Look::More && has_look(*look)) {
+        let text = Text::new(0, 14, Size::Small, look.name());
+        let w = text.rect().w + 20;
+        if x + w > LEGEND {
+            (x, y) = (0, y + 28);
         }
-        let y = 28 + at / 7 * 28;
-        let text = Text::new(x + 10, y + 14, Size::Small, look.name());
-        let rect = Rect { x, y, w: text.rect().w + 20, h: 21 };
-        x = rect.right() + 10;
-        width = width.max(rect.right());
+        let rect = Rect { x, y, w, h: 21 };
+        let texts = vec![Text { x: x + 10, y: y + 14, ..text }];
         shapes.push(Shape::Node(Node {
             rect,
             look,
             reached: true,
-            texts: vec![text],
+            texts,
             rules: Vec::new(),
             full: Vec::new(),
         }));
+        x = rect.right() + 10;
+        width = width.max(rect.right());
     }
-    let y = 28 + 2 * 28 + 10;
+    y += 40;
+    let has_line = |line: Line, reached: bool| {
+        drawn.iter().any(|shape| match shape {
+            Shape::Wire(wire) => wire.reached == reached && (wire.line == line || !reached),
+            _ => false,
+        })
+    };
     let lines = [
         (Line::Way, true, "on"),
         (Line::Exit, true, "exit"),
@@ -245,20 +255,15 @@ fn legend() -> Drawing {
         (Line::Way, false, "unreachable"),
     ];
     let mut x = 0;
-    for (line, reached, words) in lines {
+    for (line, reached, words) in lines.into_iter().filter(|(line, reached, _)| has_line(*line, *reached)) {
         shapes.push(Shape::Wire(Wire { points: vec![(x, y), (x + 34, y)], line, reached, arrow: true }));
         let text = Text::new(x + 42, y + 4, Size::Small, words).quiet();
         x = text.rect().right() + 20;
         width = width.max(x - 20);
         shapes.push(Shape::Text(text));
     }
-    let order = Text::new(
-        0,
-        y + 24,
-        Size::Small,
-        "The arms of a match are tried from top to bottom, and the first that holds is taken.",
-    )
-    .quiet();
+    let order = "The arms of a match are tried from top to bottom; the first that holds is taken.";
+    let order = Text::new(0, y + 24, Size::Small, order).quiet();
     width = width.max(order.rect().right());
     shapes.push(Shape::Text(order));
     Drawing { shapes, width, height: y + 30 }

@@ -80,8 +80,8 @@ pub(crate) struct Asked {
     pub report: Report,
 }
 
-/// Types everything; None if there is no policy in the text. With errors in the report the tree holds stand-ins
-/// and must not leave this crate.
+/// Types everything and holds the whole to the rules; None if there is no policy in the text, or where an error
+/// would leave a stand-in in the tree.
 pub(crate) fn policy(
     loaded: &mut Loaded,
     loader: &dyn Loader,
@@ -170,9 +170,10 @@ pub(crate) fn policy(
         expects,
         asserts,
     };
-    if !typing.report.has_errors() {
-        crate::rules::check(&policy, typing.report);
+    if typing.report.has_errors() {
+        return None;
     }
+    crate::rules::check(&policy, typing.report);
     Some(policy)
 }
 

@@ -3,6 +3,8 @@
 
 use compiler::figure::{Chain, Exit, Kind, Select, Step, Tail, end_label};
 
+use unicode_width::UnicodeWidthStr;
+
 use super::shape::{Line, Node, Rect, Shape, Size, Text, Wire};
 use crate::graph::style::{Look, verdict};
 use crate::graph::way_label;
@@ -24,9 +26,9 @@ const SMALL: i32 = 13;
 const LINE: i32 = 15;
 /// Columns of text in a step, and in a line of a guard.
 const STEP_WIDTH: usize = 36;
-const GUARD_WIDTH: usize = 40;
+const GUARD_WIDTH: usize = 44;
 /// Lines of a guard; a longer one loses its middle.
-const GUARD_LINES: usize = 3;
+const GUARD_LINES: usize = 6;
 /// Right of what leads out of the block, which must stay free.
 const FAR: i32 = i32::MAX / 4;
 
@@ -208,12 +210,20 @@ fn selector(block: &mut Block, select: &Select, reached: bool, trees: &[(String,
 
 /// A guard in lines from `x`, the first one at `y`; and whether all of it is there.
 fn guard_lines(guard: &str, x: i32, y: i32) -> (Vec<Text>, bool) {
-    let all = wrapped(guard, GUARD_WIDTH);
+    let mut all: Vec<String> = Vec::new();
+    for clause in clauses(guard) {
+        match all.last_mut() {
+            Some(line) if line.width() + 1 + clause.width() <= GUARD_WIDTH => {
+                line.push(' ');
+                line.push_str(clause);
+            }
+            _ => all.extend(wrapped(clause, GUARD_WIDTH)),
+        }
+    }
     let mut lines = all.clone();
-    if let [first, .., last] = all.as_slice()
-        && all.len() > GUARD_LINES
-    {
-        lines = vec![first.clone(), "…".to_owned(), last.clone()];
+    if all.len() > GUARD_LINES {
+        lines.drain(GUARD_LINES / 2..all.len() - (GUARD_LINES - GUARD_LINES / 2 - 1));
+        lines.insert(GUARD_LINES / 2, "…".to_owned());
     }
     for line in &mut lines {
         *line = without_middle(line, GUARD_WIDTH);
@@ -221,6 +231,21 @@ fn guard_lines(guard: &str, x: i32, y: i32) -> (Vec<Text>, bool) {
     let whole = lines == all;
     let texts = lines.into_iter().zip(0..).map(|(line, at)| Text::new(x, y + at * LINE, Size::Normal, line));
     (texts.collect(), whole)
+}
+
+/// A guard in parts that stand well on lines of their own: from one `and` or `or` to the next.
+fn clauses(guard: &str) -> Vec<&str> {
+    let mut clauses = Vec::new();
+    let mut from = 0;
+    for (at, _) in guard.match_indices(' ') {
+        let rest = &guard[at + 1..];
+        if rest.starts_with("and ") || rest.starts_with("or ") {
+            clauses.push(&guard[from..at]);
+            from = at + 1;
+        }
+    }
+    clauses.push(&guard[from..]);
+    clauses
 }
 
 fn step_box(step: &Step, x: i32, reached: bool) -> Node {

@@ -1,6 +1,6 @@
 //! What every drawing is held to, whatever the policy.
 
-use compiler::figure::{Chain, Exit, Figure, Kind, Label, Select, Step, Tail, Tree, Way};
+use compiler::figure::{Chain, Exit, Figure, Kind, Label, Select, Step, Table, Tail, Tree, Way};
 use policy_lang::policy::End;
 use proptest::prelude::*;
 
@@ -71,7 +71,13 @@ fn figure(choices: &[u8]) -> Figure {
     });
     let trees = trees.collect();
     let settings = vec!["default drop".to_owned()];
-    Figure { policy: "p".to_owned(), settings, root, trees, pools: Vec::new(), more_pools: 0 }
+    let mut table = || {
+        let mut row = || [dice.words(), dice.words(), String::new()];
+        let (first, second) = (row(), row());
+        Table { title: dice.words(), settings: vec![dice.words()], rows: vec![first, second] }
+    };
+    let (pools, names) = (vec![table(), table()], vec![table()]);
+    Figure { policy: "p".to_owned(), settings, root, trees, pools, more_pools: 1, names }
 }
 
 fn overlap(one: Rect, other: Rect) -> bool {
