@@ -200,6 +200,7 @@ pub const PAGES: &[Page] = &[
     page!("W0601", "inventory/w0601-no-certificate-needed"),
     page!("W0602", "inventory/w0602-switched-off"),
     page!("W0603", "inventory/w0603-weights"),
+    page!("W0604", "inventory/w0604-valid-until-days"),
     page!("W0901", "warnings/w0901-implicit-exit"),
 ];
 
@@ -284,6 +285,10 @@ const FILES: &[(&str, &str)] = &[
     ("files/twice.toml", include_str!("../../tests/cases/bad/inventory/files/twice.toml")),
     ("files/unknown-key.toml", include_str!("../../tests/cases/bad/inventory/files/unknown-key.toml")),
     ("files/unknown-word.toml", include_str!("../../tests/cases/bad/inventory/files/unknown-word.toml")),
+    (
+        "files/valid-until-days.toml",
+        include_str!("../../tests/cases/bad/inventory/files/valid-until-days.toml"),
+    ),
     ("files/weights.toml", include_str!("../../tests/cases/bad/inventory/files/weights.toml")),
     ("files/wrong-type.toml", include_str!("../../tests/cases/bad/inventory/files/wrong-type.toml")),
 ];

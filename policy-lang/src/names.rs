@@ -141,6 +141,15 @@ const RESERVED: &[&str] = &[
     "seed",
 ];
 
+/// Whether a policy may declare this.
+pub(crate) fn is_name(text: &str) -> bool {
+    let inner = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    let mut parts = text.split('-');
+    parts.next().is_some_and(|first| first.starts_with(|c: char| c.is_ascii_alphabetic()) && inner(first))
+        && parts.all(|part| part.starts_with(|c: char| c.is_ascii_alphanumeric()) && inner(part))
+        && !RESERVED.contains(&text)
+}
+
 impl Names {
     fn declare(&mut self, kind: Kind, name: &Word, index: usize, report: &mut Report) -> bool {
         if RESERVED.contains(&name.text.as_str()) {

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use clap::ValueEnum;
 use policy_lang::inventory::{self, Form, Imported, Options};
@@ -25,6 +26,9 @@ pub struct Args {
     /// Name of the policy.
     #[arg(long, value_name = "NAME", default_value = "balancer", value_parser = name)]
     pub name: String,
+    /// Day that valid_until_days counts from, such as 2027-01-31 [default: today].
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub start: Option<i64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -56,11 +60,16 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         sources.push(Source { name, text });
     }
     let names = sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>().join(", ");
-    let options = Options { port: args.port, name: args.name.clone() };
-    let Imported { text, sources, diagnostics, broken } = inventory::import(sources, form, &options);
-    let colours = console.err_colours();
+    let start = args.start.unwrap_or_else(now);
+    let options = Options { port: args.port, name: args.name.clone(), start };
+    let Imported { text, policy, sources, diagnostics, mut broken } =
+        inventory::import(sources, form, &options);
     let found = findings::judge(diagnostics, &[])?;
+    let colours = console.err_colours();
     console.say(&findings::human(&sources, &found, colours));
+    if let Some(policy) = &policy {
+        broken |= !compiler::prove::run(policy).diagnostics().is_empty();
+    }
     if broken {
         return Err(Failure::new(format!(
             "{names}: the policy that was made does not check; this is a fault of lbctl, and nothing is written"
@@ -101,11 +110,19 @@ fn form(args: &Args) -> Result<Form, Failure> {
     Ok(first)
 }
 
-/// A name of the language.
 fn name(text: &str) -> Result<String, String> {
-    let sound = text.starts_with(|c: char| c.is_ascii_alphabetic())
-        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
-    sound
-        .then(|| text.to_owned())
-        .ok_or_else(|| "a name starts with a letter and has letters, digits, `_` and `-`".to_owned())
+    match inventory::is_free(text) {
+        true => Ok(text.to_owned()),
+        false => Err("it is no name, or that of something else in the policy".to_owned()),
+    }
+}
+
+fn date(text: &str) -> Result<i64, String> {
+    inventory::date(text).ok_or_else(|| "write a date such as 2027-01-31".to_owned())
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }

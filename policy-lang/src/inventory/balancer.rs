@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use super::fields::{Fields, Placed};
 use super::node::Node;
+use crate::names::is_name;
 use crate::report::{Report, suggestion};
 use crate::source::Span;
 
@@ -13,6 +14,8 @@ use crate::source::Span;
 const LONGEST_SECONDS: u64 = 366 * 86_400;
 /// Largest weight of the language.
 const LARGEST_WEIGHT: u64 = 1_000;
+/// Most connections that the language caps.
+const MOST_CONNECTIONS: u64 = 1 << 26;
 const LONGEST_DAYS: u64 = 36_500;
 
 /// What the file says, defaults filled in.
@@ -139,12 +142,11 @@ fn settings(root: &Fields<'_>, report: &mut Report) -> Option<Balancer> {
 
 fn name(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
     let Placed { value, span } = fields.text("name", report)?;
-    let sound = value.starts_with(|c: char| c.is_ascii_alphabetic())
-        && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+    let sound = is_name(value);
     if !sound {
-        report
-            .error("E0608", span, format!("`{value}` cannot be the name of a pool"))
-            .help("a name starts with a letter and has letters, digits, `_` and `-`");
+        report.error("E0608", span, format!("`{value}` cannot be the name of a pool")).help(
+            "a name starts with a letter, has letters, digits, `_` and `-`, and is no word of the language",
+        );
     }
     sound.then(|| Placed { value: value.to_owned(), span })
 }
@@ -174,7 +176,7 @@ fn backend(node: &Node, report: &mut Report) -> Option<Backend> {
         fields.needed("port", why, "port = 8080", report, |report| fields.whole("port", 1, 65_535, report));
     let enabled = fields.flag("enabled", report).unwrap_or(fields.default(true));
     let weight = fields.whole("weight", 0, LARGEST_WEIGHT, report).unwrap_or(fields.default(100));
-    let max_connections = fields.whole("max_connections", 1, largest, report);
+    let max_connections = fields.whole("max_connections", 1, MOST_CONNECTIONS, report);
     Some(Backend {
         span: fields.span,
         id: id?,
@@ -266,6 +268,13 @@ impl Balancer {
                 .warning("W0602", self.enabled.span, "`enabled = false` does not switch a policy off")
                 .because("the file is included, and the policy decides what is done with packets")
                 .help("lead them to `pass` in the policy, or disable the backends");
+        }
+        let days = self.certificates.iter().find_map(|certificate| certificate.days);
+        if let Some(days) = days {
+            report
+                .warning("W0604", days.span, "`valid_until_days` does not end a certificate here")
+                .because("the days count from the start of a balancer, and an included file is read anew at each apply")
+                .help("declare the authority in the policy, with `key ID HEX until DATE`, or import the file");
         }
         self.warn(report);
     }

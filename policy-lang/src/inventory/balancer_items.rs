@@ -3,9 +3,10 @@
 
 use super::balancer::{Algorithm, Backend, Balancer, Certificate, Key};
 use super::fields::Placed;
-use super::items::{declaration, one, setting, word};
+use super::items::{declaration, grouped, one, setting, word};
 use crate::ast::{Item, Setting};
 use crate::source::Span;
+use crate::value::date;
 
 /// What the items are called, unless the file has a name for its pool.
 pub(super) const POOL: &str = "backends";
@@ -18,18 +19,19 @@ const SESSIONS: &str = "4_096";
 /// What an inventory brings: the pool, the authority if there are certificates, and the tracker if there is a
 /// `[load_balancer]`.
 pub(super) fn included(balancer: &Balancer) -> Vec<Item> {
-    let mut items: Vec<Item> = authority(balancer).into_iter().collect();
+    let mut items: Vec<Item> = authority(balancer, None).into_iter().collect();
     items.extend(balancer.header.map(|_| track(balancer)));
     items.push(pool(balancer));
     items
 }
 
-/// What the balancer's policy is made of.
-pub(super) fn complete(balancer: &Balancer) -> Vec<Item> {
+/// What the balancer's policy is made of; days of validity count from `start`, in seconds since 1970.
+pub(super) fn complete(balancer: &Balancer, start: i64) -> Vec<Item> {
     if !balancer.enabled.value {
         return Vec::new();
     }
-    let mut items: Vec<Item> = authority(balancer).filter(|_| balancer.certified()).into_iter().collect();
+    let mut items: Vec<Item> =
+        authority(balancer, Some(start)).filter(|_| balancer.certified()).into_iter().collect();
     items.extend([track(balancer), pool(balancer)]);
     items
 }
@@ -61,20 +63,26 @@ impl Balancer {
     }
 }
 
-fn authority(balancer: &Balancer) -> Option<Item> {
+/// `start`, in seconds since 1970, is what days of validity count from; None: they do not count.
+fn authority(balancer: &Balancer, start: Option<i64>) -> Option<Item> {
     let first = balancer.certificates.first()?;
-    let settings = balancer.certificates.iter().map(certificate).collect();
+    let settings = balancer.certificates.iter().map(|one| certificate(one, start)).collect();
     let name = word(&balancer.authority_name(), balancer.name_span(first.span));
     Some(declaration("authority", name, settings))
 }
 
-/// `key 3 04…`, or `key 3 generate`.
-fn certificate(certificate: &Certificate) -> Setting {
+/// `key 3 04… until 2027-01-31`, or `key 3 generate`.
+fn certificate(certificate: &Certificate, start: Option<i64>) -> Setting {
     let mut words = vec![word(&certificate.id.value.to_string(), certificate.id.span)];
     match &certificate.key.value {
         Key::Public(digits) => words.push(word(digits, certificate.key.span)),
         Key::Generated => words.push(word("generate", certificate.key.span)),
     }
+    let end = |days: Placed<u64>| {
+        let seconds = i64::try_from(days.value).ok()?.checked_mul(86_400)?.checked_add(start?)?;
+        Some([word("until", days.span), word(&date::day(seconds)?, days.span)])
+    };
+    words.extend(certificate.days.and_then(end).into_iter().flatten());
     setting("key", certificate.span, vec![words])
 }
 
@@ -123,7 +131,7 @@ fn backend(backend: &Backend, weighs: bool) -> Setting {
     }
     if let Some(most) = backend.max_connections {
         words.push(word("max_conn", most.span));
-        words.push(word(&most.value.to_string(), most.span));
+        words.push(word(&grouped(most.value), most.span));
     }
     if !backend.enabled.value {
         words.push(word("drain", backend.enabled.span));
@@ -140,16 +148,28 @@ impl Balancer {
                 "# `enabled = false`: everything goes to this host.\npolicy {policy} {HEAD} = pass\n"
             );
         }
-        let pool = self.pool_name();
-        let track = self.track_name();
-        let verify = if self.certified() {
-            let authority = self.authority_name();
-            format!(
-                "      -> verify {authority} (missing -> count auth_failed -> drop, invalid -> count cert_invalid -> drop, expired -> count cert_expired -> drop, revoked -> count cert_invalid -> drop, replayed -> count auth_failed -> drop)\n      -> count auth_success\n"
-            )
-        } else {
-            String::new()
-        };
+        let (pool, track, authority) = (self.pool_name(), self.track_name(), self.authority_name());
+        let (mut verify, mut proof) = (String::new(), String::new());
+        if self.certified() {
+            verify = format!(
+                "      -> verify {authority} (
+        missing -> count auth_failed -> drop,
+        invalid -> count cert_invalid -> drop,
+        expired -> count cert_expired -> drop,
+        revoked -> count cert_invalid -> drop,
+        replayed -> count auth_failed -> drop
+      )
+      -> count auth_success
+"
+            );
+            proof = format!(
+                "
+assert \"no session without a certificate\" {{
+  never udp.dport == {port} reaches {pool} without {authority}
+}}
+"
+            );
+        }
         format!(
             "side B when src in {pool}
 side A otherwise
@@ -166,7 +186,7 @@ policy {policy} {HEAD} =
       -> forward
     else -> pass
   }}
-"
+{proof}"
         )
     }
 }

@@ -8,12 +8,10 @@ use super::fields::{Fields, Placed};
 use super::node::Node;
 use crate::report::Report;
 use crate::source::Span;
+use crate::value::server_name;
 
 /// A year: the longest duration of the language.
 const LONGEST_SECONDS: u64 = 366 * 86_400;
-/// RFC 1035 section 2.3.4, without the root's dot.
-const LONGEST_NAME: usize = 253;
-const LONGEST_LABEL: usize = 63;
 /// `IFNAMSIZ` of the kernel, less the final zero.
 const LONGEST_DEVICE: usize = 15;
 
@@ -132,19 +130,17 @@ fn mapping(node: &Node, listens: Option<IpAddr>, report: &mut Report) -> Option<
 /// `a.example`, `*.example` for all below it, or `*`.
 fn name(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
     let Placed { value, span } = fields.text("fqdn", report)?;
-    let whole = value.strip_suffix('.').unwrap_or(value).to_ascii_lowercase();
-    let labels = whole.strip_prefix("*.").unwrap_or(&whole);
-    let sound = whole.len() <= LONGEST_NAME
-        && labels.split('.').all(|label| {
-            let edge = label.starts_with('-') || label.ends_with('-');
-            let known = label.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
-            (1..=LONGEST_LABEL).contains(&label.len()) && known && !edge
-        });
-    if sound || whole == "*" {
-        return Some(Placed { value: whole, span });
+    if value == "*" {
+        return Some(Placed { value: value.to_owned(), span });
     }
-    report
-        .error("E0608", span, format!("`{value}` is no name of a host"))
-        .help("write `a.example`, `*.example` for all names below it, or `*` for any other");
-    None
+    match server_name::pattern(value) {
+        Ok(pattern) => Some(Placed { value: pattern.to_string(), span }),
+        Err(fault) => {
+            let cure = fault
+                .help
+                .unwrap_or_else(|| "write `a.example`, or `*.example` for all names below it".to_owned());
+            report.error(fault.code, span, fault.message).help(cure);
+            None
+        }
+    }
 }

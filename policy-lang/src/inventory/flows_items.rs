@@ -83,7 +83,7 @@ impl Flows {
             ),
             declaration(
                 "track",
-                word("flows", self.port.span),
+                word("conns", self.port.span),
                 vec![one("idle", &idle.0, idle.1), one("max", FLOWS, self.port.span)],
             ),
         ];
@@ -129,7 +129,9 @@ side A otherwise
 policy {policy} {{ default drop; unparsed pass; other pass; fragments match }} =
   match {{
     from B -> translate back (invalid -> pass) -> forward
-    iface == uplink and to listen -> map hello (missing -> count no_name -> drop, invalid -> count bad_hello -> drop, full -> count no_flow_left -> drop) -> by_name
+    iface == uplink and to listen
+      -> map hello (missing -> count no_name -> drop, invalid -> count bad_hello -> drop, full -> count no_flow_left -> drop)
+      -> by_name
     else -> pass
   }}
 
@@ -162,7 +164,7 @@ tree by_name =
         arms.extend(stars.into_iter().map(|(pool, name)| (pool, vec![name])));
         for (pool, names) in arms {
             let guard = match names.as_slice() {
-                [name] => format!("sni == {}", quoted(name)),
+                [name] if !name.starts_with('*') => format!("sni == {}", quoted(name)),
                 all => format!(
                     "sni in {{ {} }}",
                     all.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
@@ -171,24 +173,31 @@ tree by_name =
             let _ = writeln!(text, "    {guard} -> {}", way(pool));
         }
         let otherwise = other.map_or_else(|| "count unknown_name -> drop".to_owned(), way);
-        let _ = write!(text, "    else -> {otherwise}\n  }}\n");
+        let port = self.port.value;
+        let _ = write!(
+            text,
+            "    else -> {otherwise}
+  }}
+
+assert \"nobody comes to a host without its name\" {{
+  never udp.dport == {port} reaches by_name without hello
+}}
+"
+        );
         text
     }
 }
 
 fn way(pool: &str) -> String {
     format!(
-        "track flows (full -> drop, invalid -> drop) -> translate {pool} (empty -> drop, ports -> drop) -> forward"
+        "track conns (full -> drop, invalid -> drop) -> translate {pool} (empty -> drop, ports -> drop) -> forward"
     )
 }
 
 /// `a.example` is `to_a_example`, and `*.example` is `to_any_example`; so is no word of the language a name.
 fn pool_name(name: &str) -> String {
-    let word: String = name
-        .replace('*', "any")
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
-        .collect();
+    let word: String =
+        name.replace('*', "any").chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
     format!("to_{word}")
 }
 

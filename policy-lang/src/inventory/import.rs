@@ -1,14 +1,15 @@
 //! Owns the step from inventories to the text of a whole policy, which is held against the checks of the language
 //! before it is given. Never files or the clock.
 
-use super::balancer::{self, Balancer, Certificate};
+use super::balancer::{self, Balancer};
 use super::{balancer_items, flows, items, toml, yaml};
 use crate::ast::Item;
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::load::{self, Loaded};
+use crate::policy::Policy;
 use crate::report::Report;
 use crate::source::{FileId, Loader, Source, Sources};
-use crate::typing;
+use crate::{names, typing};
 
 /// What the files are written in, which says what they are of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,17 +27,35 @@ pub struct Options {
     pub port: u16,
     /// Name of the policy.
     pub name: String,
+    /// What `valid_until_days` counts from, in seconds since 1970.
+    pub start: i64,
 }
 
 #[derive(Debug)]
 pub struct Imported {
     /// Formatted, and without an error; None if there is an error in a file.
     pub text: Option<String>,
+    /// What the text means.
+    pub policy: Option<Policy>,
     pub sources: Sources,
     /// Placed in the imported files.
     pub diagnostics: Vec<Diagnostic>,
     /// The policy that was made has an error that no file has: a fault of this crate. The findings are about it.
     pub broken: bool,
+}
+
+/// Whether a policy that is made can have this name: the language takes it, and nothing else in it has it.
+pub fn is_free(name: &str) -> bool {
+    const TAKEN: &[&str] = &["A", "B", "uplink", "listen", "hello", "conns", "by_name"];
+    let backend = |start: char| {
+        name.strip_prefix(start).is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+    };
+    names::is_name(name)
+        && !TAKEN.contains(&name)
+        && !super::NAMES.contains(&name)
+        && !name.starts_with("to_")
+        && !backend('b')
+        && !backend('t')
 }
 
 /// Makes a policy of the files, which have names to be shown to the user.
@@ -47,24 +66,26 @@ pub fn import(files: Vec<Source>, form: Form, options: &Options) -> Imported {
     let mut sources = Sources { files: vec![Source { name: "<imported>".to_owned(), text: String::new() }] };
     sources.files.extend(files);
     let Some(made) = make(&sources, form, &name, options, &mut report) else {
-        return Imported { text: None, sources, diagnostics: report.into_sorted(), broken: false };
+        return Imported::refused(sources, report.into_sorted());
     };
     let written = crate::format::format("<imported>", &made.text()).ok();
     let checked = crate::check("<imported>", written.clone().unwrap_or_else(|| made.text()), &NoFiles);
     if checked.policy.is_some() && written.is_some() {
-        return Imported { text: written, sources, diagnostics: report.into_sorted(), broken: false };
+        let diagnostics = report.into_sorted();
+        return Imported { text: written, policy: checked.policy, sources, diagnostics, broken: false };
     }
     // The same once more, now with words that are placed in the files.
     let diagnostics = made.errors_in_files(&sources);
     if diagnostics.is_empty() {
-        return Imported {
-            text: None,
-            sources: checked.sources,
-            diagnostics: checked.diagnostics,
-            broken: true,
-        };
+        return Imported { broken: true, ..Imported::refused(checked.sources, checked.diagnostics) };
     }
-    Imported { text: None, sources, diagnostics, broken: false }
+    Imported::refused(sources, diagnostics)
+}
+
+impl Imported {
+    fn refused(sources: Sources, diagnostics: Vec<Diagnostic>) -> Imported {
+        Imported { text: None, policy: None, sources, diagnostics, broken: false }
+    }
 }
 
 /// Nothing that is imported names a file.
@@ -81,7 +102,7 @@ struct Made {
     /// Comments that open the text.
     head: String,
     items: Vec<Item>,
-    /// What is said behind the keys of an authority, in their order.
+    /// What is said of the keys of an authority, in their order.
     notes: Vec<Option<String>>,
     /// Sides, policy and trees.
     tree: String,
@@ -156,12 +177,17 @@ fn of_balancer(balancer: Balancer, name: &str, options: &Options, report: &mut R
             .because("`require_cert_auth = true` asks each client for one of them")
             .help("add `[[certificates]]`, or write `require_cert_auth = false`");
     }
-    if let Some(own) = &balancer.name
-        && (["A", "B"].contains(&own.value.as_str()) || own.value == options.name)
-    {
-        report
-            .error("E0608", own.span, format!("`{}` is another name in the policy that is made", own.value))
-            .help("choose another name");
+    if let Some(own) = &balancer.name {
+        let names = [&balancer.pool_name(), &balancer.authority_name(), &balancer.track_name()];
+        if ["A", "B"].contains(&own.value.as_str()) || names.contains(&&options.name) {
+            report
+                .error(
+                    "E0608",
+                    own.span,
+                    format!("`{}` is another name in the policy that is made", own.value),
+                )
+                .help("choose another name");
+        }
     }
     if report.has_errors() {
         return None;
@@ -172,17 +198,8 @@ fn of_balancer(balancer: Balancer, name: &str, options: &Options, report: &mut R
         "UDP clients are let in without certificates, and each flow keeps its backend"
     };
     let head = format!("# Imported from {name}: {what}.\n");
-    let notes = balancer.certificates.iter().map(note).collect();
-    let items = balancer_items::complete(&balancer);
+    let names = balancer.certificates.iter().map(|one| one.name.as_ref().map(|name| name.value.clone()));
+    let notes = names.collect();
+    let items = balancer_items::complete(&balancer, options.start);
     Some(Made { head, items, notes, tree: balancer.tree(&options.name, options.port) })
-}
-
-/// What a file says of a certificate and the language does not.
-fn note(certificate: &Certificate) -> Option<String> {
-    let name = certificate.name.as_ref().map(|name| name.value.clone());
-    let days = certificate.days.map(|days| format!("valid for {} days from each start", days.value));
-    match (name, days) {
-        (Some(name), Some(days)) => Some(format!("{name}, {days}")),
-        (name, days) => name.or(days),
-    }
 }

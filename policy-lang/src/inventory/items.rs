@@ -27,7 +27,7 @@ pub(super) fn one(name: &str, text: &str, span: Span) -> Setting {
 /// Settings that there may be many of, each on a line of its own.
 const LISTED: &[&str] = &["backend", "certificate", "key"];
 
-/// Writes a declaration as the language has it; `note` is what is said behind the setting of a line of its own.
+/// Writes a declaration as the language has it; `note` is what is said above a setting on a line of its own.
 pub(super) fn print(item: &Item, note: impl Fn(usize) -> Option<String>, out: &mut String) {
     let Item::Declaration { kind, name, block } = item else { return };
     let listed =
@@ -43,8 +43,10 @@ pub(super) fn print(item: &Item, note: impl Fn(usize) -> Option<String>, out: &m
         let _ = writeln!(out, "  {}", short.join("; "));
     }
     for (at, setting) in long.into_iter().enumerate() {
-        let note = note(at).map(|note| format!(" # {}", one_line(&note))).unwrap_or_default();
-        let _ = writeln!(out, "  {}{note}", written(setting));
+        if let Some(note) = note(at) {
+            let _ = writeln!(out, "  # {}", one_line(&note));
+        }
+        let _ = writeln!(out, "  {}", written(setting));
     }
     out.push_str("}\n");
 }
@@ -67,4 +69,12 @@ pub(super) fn quoted(text: &str) -> String {
 pub(super) fn one_line(text: &str) -> String {
     let fold = |c: char| if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') { ' ' } else { c };
     text.chars().map(fold).collect::<String>().trim().to_owned()
+}
+
+/// `65_536`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join("_")
 }

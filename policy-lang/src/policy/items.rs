@@ -234,7 +234,7 @@ pub struct Certificate {
     pub hash: [u8; 32],
     /// SEC 1 section 2.3.3: 4, x, y. None: the agent generates one at each start.
     pub key: Option<[u8; 65]>,
-    /// Seconds since 1970, ends included; none for a bare key.
+    /// Seconds since 1970, ends included; none for a bare key without an end.
     pub valid: Option<(i64, i64)>,
     /// The subject's common name; empty where there is none.
     pub subject: String,

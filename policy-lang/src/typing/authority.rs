@@ -7,8 +7,8 @@ use crate::ast::{Block, Setting, Word};
 use crate::policy::{Authority, Certificate};
 use crate::report::suggestion;
 use crate::source::Span;
-use crate::value::Fault;
 use crate::value::certificate::{self, Identity};
+use crate::value::{Fault, date};
 
 const KNOWN: &[&str] = &["certificate", "key", "revoked", "verify", "strip", "replay"];
 const MANY: &[&str] = &["certificate", "key", "revoked"];
@@ -73,16 +73,19 @@ impl Typing<'_> {
         }
     }
 
-    /// `key ID HEX`, `key ID file "PATH"` or `key ID generate`.
+    /// `key ID HEX`, `key ID file "PATH"` or `key ID generate`, each with `until DATE` behind it if it ends.
     fn key(&mut self, authority: &mut Authority, setting: &Setting) {
-        const FORM: &str = "`key 0 file \"keys/device-0.pub\"`, `key 0 04…` with the point in hex, or `key 0 generate`; the id is 0 to 255";
+        const FORM: &str = "`key 0 file \"keys/device-0.pub\"`, `key 0 04…` with the point in hex, or `key 0 generate`, and `until 2027-01-31` behind it if it ends; the id is 0 to 255";
         let Some(words) = self.one_group(setting, FORM) else { return };
+        let (words, valid) = match words {
+            [words @ .., until, day] if until.text == "until" && !until.quoted => (words, self.until(day)),
+            _ => (words, None),
+        };
         let (id, identity) = match words {
             [id, generate] if generate.text == "generate" && !generate.quoted => {
                 if let Some(id) = self.certificate_id(id) {
                     let hash = certificate::stand_in(&authority.name, id);
-                    let (valid, subject) = (None, String::new());
-                    let span = setting.span;
+                    let (span, subject) = (setting.span, String::new());
                     self.accept(authority, Certificate { id, span, hash, key: None, valid, subject });
                 }
                 return;
@@ -101,8 +104,13 @@ impl Typing<'_> {
         };
         let id = self.certificate_id(id);
         if let Some((id, identity)) = id.zip(identity) {
-            self.accept(authority, certificate_of(id, setting.span, identity));
+            self.accept(authority, certificate_of(id, setting.span, Identity { valid, ..identity }));
         }
+    }
+
+    /// When a key is valid that ends on this date; it has no beginning of its own.
+    fn until(&mut self, day: &Word) -> Option<(i64, i64)> {
+        date::date(&day.text).map(|end| (0, end)).map_err(|fault| self.fault(day, fault)).ok()
     }
 
     fn certificate_id(&mut self, word: &Word) -> Option<u8> {

@@ -40,6 +40,14 @@ fn seconds(text: &str) -> Option<i64> {
     (is_day && is_time).then(|| days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
+/// The day of a moment in seconds since 1970, as `date` takes it; None beyond the year 9999 and before 1970.
+pub(crate) fn day(seconds: i64) -> Option<String> {
+    let number = seconds.div_euclid(86_400);
+    let year = (1970..=9999).find(|&year| days(year + 1, 1, 1) > number)?;
+    let month = (1..=12).rfind(|&month| days(year, month, 1) <= number)?;
+    Some(format!("{year:04}-{month:02}-{:02}", number - days(year, month, 1) + 1))
+}
+
 /// Three numbers with so many digits each.
 fn numbers(text: &str, between: char, digits: [usize; 3]) -> Option<[i64; 3]> {
     let mut parts = text.split(between);
@@ -67,6 +75,15 @@ pub(crate) fn written(seconds: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_written_as_it_is_read() {
+        for text in ["1970-01-01", "1999-12-31", "2000-02-29", "2024-03-01", "2027-01-31", "9999-12-31"] {
+            assert_eq!(day(date(text).unwrap() + 86_399).as_deref(), Some(text));
+        }
+        assert_eq!(day(-1), None);
+        assert_eq!(day(i64::MAX), None);
+    }
 
     #[test]
     fn dates_are_seconds_since_1970() {

@@ -5,4 +5,5 @@ mod bad;
 mod codes;
 mod common;
 mod format;
+mod inventory;
 mod policies;
