@@ -189,6 +189,7 @@ pub const PAGES: &[Page] = &[
     page!("W0408", "warnings/w0408-source-without-backend"),
     page!("W0409", "warnings/w0409-no-packet"),
     page!("W0410", "warnings/w0410-nothing-is-kept"),
+    page!("W0411", "warnings/w0411-no-session"),
     page!("W0430", "warnings/w0430-tcp-has-no-name"),
     page!("W0431", "warnings/w0431-unproven-source"),
     page!("W0432", "warnings/w0432-twice-in-a-list"),

@@ -4,7 +4,8 @@
 use super::known::Known;
 use super::protocols::{Kinds, NONE, OTHER, TCP, UDP, V4, V6};
 use crate::policy::{
-    LimitId, LimitUnit, Pick, Policy, PoolId, Stage, StageKind, SynguardId, TrackKey, TrackerId, Via,
+    AuthorityId, LimitId, LimitUnit, Pick, Policy, PoolId, Stage, StageKind, SynguardId, TrackKey, TrackerId,
+    Via,
 };
 use crate::report::Report;
 use crate::source::Span;
@@ -23,7 +24,7 @@ impl Site<'_> {
         match &self.stage.kind {
             StageKind::Limit { limit, .. } => self.limit(*limit, report),
             StageKind::Ban { .. } => self.ban(report),
-            StageKind::Verify { .. } => self.never_gets("verify", "UDP", UDP, report),
+            StageKind::Verify { authority, .. } => self.verify(*authority, report),
             StageKind::Map { .. } => self.map(report),
             StageKind::Synguard { synguard, .. } => self.synguard(*synguard, report),
             StageKind::Track { tracker, .. } => self.track(*tracker, report),
@@ -93,6 +94,18 @@ impl Site<'_> {
             .error("E0432", self.stage.span, format!("no {protocol} packet gets to this `{verb}`"))
             .because(why)
             .help(cure);
+    }
+
+    fn verify(&self, id: AuthorityId, report: &mut Report) {
+        self.never_gets("verify", "UDP", UDP, report);
+        let Some(authority) = self.policy.authorities.get(id.index()) else { return };
+        if !authority.every_packet && !self.is_tracked_later && !self.known.tracked {
+            report
+                .warning("W0411", self.stage.span, "nothing keeps the session that is verified once")
+                .also(authority.span, "`verify once per session`")
+                .because("a session lasts as long as a tracker knows its flow; without one, each packet is verified")
+                .help("let `track T` follow, or write `verify every packet`");
+        }
     }
 
     fn map(&self, report: &mut Report) {
