@@ -42,3 +42,6 @@ fn each_chain<'p>(chain: &'p Chain, visit: &mut impl FnMut(&'p Chain)) {
         Tail::End(..) | Tail::Tree(..) => {}
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,7 +28,8 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
                 .also(arm.span, "and is trusted here")
                 .because("a packet may come with any source address: one that is forged counts as this side")
                 .help(
-                    "let only `translate back` decide what is let through from it, and filter spoofed sources upstream",
+                    "let only `translate back` decide what is let through from it, or tell the side by its interface: \
+                     `iface == lan and src in …`",
                 );
         }
     }
@@ -56,9 +57,12 @@ fn each_side(guard: &Guard, visit: &mut impl FnMut(SideId)) {
     }
 }
 
+/// A packet cannot choose the interface it comes in by: what asks for that too, forges nothing.
 fn rests_on_source(guard: &Guard) -> bool {
+    let is_interface = |part: &Guard| matches!(part, Guard::Test(test) if test.field == Field::Iface);
     match guard {
-        Guard::And(parts) | Guard::Or(parts) => parts.iter().any(rests_on_source),
+        Guard::And(parts) => parts.iter().any(rests_on_source) && !parts.iter().any(is_interface),
+        Guard::Or(parts) => parts.iter().any(rests_on_source),
         Guard::Not(inner) => rests_on_source(inner),
         Guard::Test(test) => test.field == Field::Src,
         Guard::From(..) | Guard::To(..) => false,

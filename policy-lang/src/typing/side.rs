@@ -3,7 +3,7 @@
 use super::Typing;
 use crate::ast::{Guard as Written, SideRule, Word};
 use crate::policy::{Guard, Side, Test, Values};
-use crate::value::addr::{intersection_of, is_empty};
+use crate::value::addr::{intersect, intersection_of, is_empty};
 
 impl Typing<'_> {
     pub(super) fn type_sides(&mut self) {
@@ -64,13 +64,17 @@ impl Typing<'_> {
         }
     }
 
-    /// Decided where each of two sides is one comparison of the same address.
+    /// Decided where each of two sides is one comparison of the same field.
     fn sides_disjoint(&mut self) {
         for (index, side) in self.sides.iter().enumerate() {
             for other in self.sides.iter().take(index) {
-                let (Some(a), Some(b)) = (addresses(side), addresses(other)) else { continue };
-                let (Values::Addrs(x), Values::Addrs(y)) = (&a.values, &b.values) else { continue };
-                if a.field == b.field && !is_empty(&intersection_of(x, y)) {
+                let (Some(a), Some(b)) = (comparison(side), comparison(other)) else { continue };
+                let meet = match (&a.values, &b.values) {
+                    (Values::Addrs(x), Values::Addrs(y)) => !is_empty(&intersection_of(x, y)),
+                    (Values::Ranges(x), Values::Ranges(y)) => !intersect(x, y).is_empty(),
+                    _ => false,
+                };
+                if a.field == b.field && meet {
                     self.report
                         .error(
                             "E0412",
@@ -86,7 +90,7 @@ impl Typing<'_> {
     }
 }
 
-fn addresses(side: &Side) -> Option<&Test> {
+fn comparison(side: &Side) -> Option<&Test> {
     match &side.guard {
         Some(Guard::Test(test)) if !test.negated => Some(test),
         _ => None,
