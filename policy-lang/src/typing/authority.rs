@@ -93,13 +93,7 @@ impl Typing<'_> {
             [id, file, path] if file.text == "file" && !file.quoted && path.quoted => {
                 (id, self.identity_file(path, certificate::public_key))
             }
-            [id, hex] => match certificate::point(&hex.text) {
-                Ok(identity) => (id, Some(identity)),
-                Err(fault) => {
-                    self.fault(hex, fault);
-                    (id, None)
-                }
-            },
+            [id, hex] => (id, self.read(hex, certificate::point)),
             _ => return self.shape(setting, FORM),
         };
         let id = self.certificate_id(id);
@@ -171,9 +165,8 @@ impl Typing<'_> {
             return self.shape(setting, FORM);
         }
         for word in setting.groups.iter().flatten() {
-            match certificate::hash(&word.text) {
-                Ok(hash) => authority.revoked.push(hash),
-                Err(fault) => self.fault(word, fault),
+            for word in self.expanded(word) {
+                authority.revoked.extend(self.read(&word, certificate::hash));
             }
         }
     }

@@ -19,7 +19,9 @@ impl Typing<'_> {
             for setting in self.settings(block, &owner, &["device", "mtu"], &[]) {
                 if setting.name.text == "device" {
                     for word in self.word_list(setting).unwrap_or_default() {
-                        self.device(&mut interface, word, &mut taken);
+                        for word in self.expanded(word) {
+                            self.device(&mut interface, &word, &mut taken);
+                        }
                     }
                 } else {
                     // RFC 791: every host takes 68 bytes; the total length has 16 bits.

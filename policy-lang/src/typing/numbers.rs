@@ -1,4 +1,4 @@
-//! Owns the single values of settings: counts, ranges, durations and rates, written out or by a const.
+//! Owns the single values of settings: counts, ranges, durations, rates and others, written out or by a const.
 //! Never which of them a setting takes.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::value::{Fault, quantity};
 
 impl Typing<'_> {
     /// The one word that a word stands for: a const's, else itself.
-    fn value(&mut self, word: &Word) -> Option<Word> {
+    pub(super) fn value(&mut self, word: &Word) -> Option<Word> {
         let named =
             self.names.look_up(&word.text).filter(|symbol| symbol.kind == Kind::Const && !word.quoted);
         let Some(symbol) = named else { return Some(word.clone()) };
@@ -26,7 +26,11 @@ impl Typing<'_> {
         words.pop()
     }
 
-    fn read<T>(&mut self, word: &Word, literal: impl FnOnce(&str) -> Result<T, Fault>) -> Option<T> {
+    pub(super) fn read<T>(
+        &mut self,
+        word: &Word,
+        literal: impl FnOnce(&str) -> Result<T, Fault>,
+    ) -> Option<T> {
         let word = self.value(word)?;
         match literal(&word.text) {
             Ok(value) => Some(value),

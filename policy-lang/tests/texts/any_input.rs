@@ -157,13 +157,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_policy_with_a_hole(start in 0usize..6_000, length in 0usize..40, word in 0..WORDS.len()) {
-        let path = common::repository("policies/firewall.lbp");
+    fn a_policy_with_a_hole(which in 0usize..3, start in 0usize..6_000, length in 0usize..40, word in 0..WORDS.len()) {
+        let path = common::repository(["policies/firewall.lbp", "policies/edge.lbp", "policies/hero.lbp"][which]);
         let mut text = std::fs::read_to_string(path).unwrap();
-        prop_assume!(text.is_char_boundary(start.min(text.len())));
-        let start = start.min(text.len());
+        let start = start % (text.len() + 1);
         let end = (start + length).min(text.len());
-        prop_assume!(text.is_char_boundary(end));
+        prop_assume!(text.is_char_boundary(start) && text.is_char_boundary(end));
         text.replace_range(start..end, WORDS[word]);
         check(text);
     }

@@ -113,8 +113,10 @@ fn every_setting_is_taken_and_may_be_a_const() {
     let policy = items(
         "const few = 12
 const soon = 90s
+const wan = eth2, eth3
+const gone = 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069
 interface lan { device eth0, eth1.7; mtu 9000 }
-interface wide { device eth2; mtu few_hundred }
+interface wide { device wan; mtu few_hundred }
 const few_hundred = 0x5dc
 synguard cookies { above few syn/min; mss few_hundred }
 mapper names { reads dtls; max few; idle soon; wait 1s }
@@ -122,7 +124,7 @@ authority devices {
   key 255 file \"files/device-0.pub\"
   key 3 generate
   certificate few file \"files/device-1.pem\"
-  revoked 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069, 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069
+  revoked gone, 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069
   verify once per session; strip; replay soon
 }
 pool app {
@@ -136,6 +138,7 @@ pool two { pick hash by cert; via ipip; backend b2 10.0.1.3 }
 set banned : addr dynamic ttl soon max few",
     );
     assert_eq!(policy.interfaces[0].devices, ["eth0", "eth1.7"]);
+    assert_eq!(policy.interfaces[1].devices, ["eth2", "eth3"]);
     assert_eq!((policy.interfaces[0].mtu, policy.interfaces[1].mtu), (Some(9_000), Some(1_500)));
     assert_eq!(policy.synguards[0].above, Rate { count: 12, per: Duration::from_secs(60) });
     let devices = &policy.authorities[0];
