@@ -33,6 +33,18 @@ impl Loaded {
     }
 }
 
+/// Whether a text is short enough to be read; says so where it is not.
+pub(crate) fn fits(id: FileId, text: &str, report: &mut Report) -> bool {
+    let fits = text.len() <= LONGEST;
+    if !fits {
+        report
+            .error("E0116", Span { file: id, start: 0, end: 0 }, "the file is too large for a policy")
+            .because(format!("at most {} MiB are read", LONGEST >> 20))
+            .help("keep long lists of prefixes in a file of their own: `set NAME : net from \"FILE\" max N`");
+    }
+    fits
+}
+
 pub(crate) fn load(root_name: &str, text: String, loader: &dyn Loader, report: &mut Report) -> Loaded {
     let sources = Sources::default();
     let loaded = Loaded { sources, items: Vec::new(), lost: Vec::new(), directories: Vec::new() };
@@ -81,14 +93,7 @@ impl Walk<'_> {
     /// Makes the text one of the sources; None if it is too large to be read, which is told.
     fn admit(&mut self, name: String, directory: &Path, text: &str) -> Option<FileId> {
         let id = self.loaded.add(name, directory.to_path_buf(), text.to_owned());
-        if text.len() <= LONGEST {
-            return Some(id);
-        }
-        self.report
-            .error("E0116", Span { file: id, start: 0, end: 0 }, "the file is too large for a policy")
-            .because(format!("at most {} MiB are read", LONGEST >> 20))
-            .help("keep long lists of prefixes in a file of their own: `set NAME : net from \"FILE\" max N`");
-        None
+        fits(id, text, self.report).then_some(id)
     }
 
     fn inventory(&mut self, name: String, directory: &Path, text: &str) {

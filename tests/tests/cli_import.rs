@@ -155,7 +155,7 @@ fn mistakes_of_yaml_are_placed_in_it() {
     for name in ["slip.yaml", "documents.yaml", "keys.yaml", "values.yaml", "names.yaml", "half.yaml"] {
         insta::assert_snapshot!(name, import(&desk, &[name]));
     }
-    insta::assert_snapshot!("two files", import(&desk, &["half.yaml", "twice.yaml"]));
+    insta::assert_snapshot!("two-files", import(&desk, &["half.yaml", "twice.yaml"]));
 }
 
 #[test]

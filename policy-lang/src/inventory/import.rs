@@ -140,6 +140,9 @@ fn make(sources: &Sources, form: Form, name: &str, options: &Options, report: &m
     let mut roots = Vec::new();
     for (file, number) in sources.files.iter().zip(0..).skip(1) {
         let id = FileId(number);
+        if !load::fits(id, &file.text, report) {
+            continue;
+        }
         roots.extend(match form {
             Form::Toml => toml::read(id, &file.text, report),
             Form::Yaml => yaml::read(id, &file.text, report),
@@ -192,7 +195,9 @@ fn of_balancer(balancer: Balancer, name: &str, options: &Options, report: &mut R
     if report.has_errors() {
         return None;
     }
-    let what = if balancer.certified() {
+    let what = if !balancer.enabled.value {
+        "a balancer of UDP clients that is switched off"
+    } else if balancer.certified() {
         "UDP clients prove themselves by certificates, and each certificate keeps its backend"
     } else {
         "UDP clients are let in without certificates, and each flow keeps its backend"

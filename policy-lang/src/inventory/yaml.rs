@@ -23,8 +23,16 @@ pub(super) fn read(file: FileId, text: &str, report: &mut Report) -> Option<Node
         places: Places::of(file, text),
         anchors: HashMap::new(),
         left: VALUES,
+        repeated: Vec::new(),
     };
-    match reader.document() {
+    let document = reader.document();
+    for (key, again, first) in reader.repeated {
+        report
+            .error("E0606", again, format!("`{key}` is given twice"))
+            .also(first, "given first")
+            .help("keep one of the two");
+    }
+    match document {
         Ok(node) => Some(node),
         Err(Fault::Form(error)) => {
             let at = reader.places.at(*error.marker());
@@ -53,6 +61,8 @@ struct Reader<'t> {
     /// Values by the number of their anchor, each with how many it holds.
     anchors: HashMap<usize, (Node, usize)>,
     left: usize,
+    /// Keys that are there already, with the places of the second and the first.
+    repeated: Vec<(String, Span, Span)>,
 }
 
 impl<'t> Reader<'t> {
@@ -133,6 +143,7 @@ impl<'t> Reader<'t> {
 
     fn table(&mut self, depth: usize) -> Result<Value, Fault> {
         let mut entries: Vec<(Word, Node)> = Vec::new();
+        let mut seen: HashMap<String, Span> = HashMap::new();
         let mut merged: Vec<Node> = Vec::new();
         loop {
             let (event, place) = self.next()?;
@@ -147,9 +158,10 @@ impl<'t> Reader<'t> {
             let value = self.node(event, place, depth + 1)?;
             if key.text == "<<" && !key.quoted {
                 merged.push(value);
-            } else if entries.iter().any(|(other, _)| other.text == key.text) {
-                return Err(Fault::Shape(key.span, "this key is there already"));
+            } else if let Some(&first) = seen.get(&key.text) {
+                self.repeated.push((key.text, key.span, first));
             } else {
+                seen.insert(key.text.clone(), key.span);
                 entries.push((key, value));
             }
         }
@@ -164,7 +176,8 @@ impl<'t> Reader<'t> {
                     return Err(Fault::Shape(table.span, "only a table can be merged into a table"));
                 };
                 for (key, value) in others {
-                    if !entries.iter().any(|(other, _)| other.text == key.text) {
+                    if !seen.contains_key(&key.text) {
+                        seen.insert(key.text.clone(), key.span);
                         entries.push((key, value));
                     }
                 }
