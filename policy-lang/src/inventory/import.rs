@@ -65,7 +65,8 @@ pub fn import(files: Vec<Source>, form: Form, options: &Options) -> Imported {
     // The policy that is made is the root, and the files stand behind it as if it included them.
     let mut sources = Sources { files: vec![Source { name: "<imported>".to_owned(), text: String::new() }] };
     sources.files.extend(files);
-    let Some(made) = make(&sources, form, &name, options, &mut report) else {
+    let made = make(&sources, form, &name, options, &mut report).filter(|_| !report.has_errors());
+    let Some(made) = made else {
         return Imported::refused(sources, report.into_sorted());
     };
     let written = crate::format::format("<imported>", &made.text()).ok();
@@ -148,7 +149,7 @@ fn make(sources: &Sources, form: Form, name: &str, options: &Options, report: &m
             Form::Yaml => yaml::read(id, &file.text, report),
         });
     }
-    if report.has_errors() {
+    if roots.len() + 1 < sources.files.len() {
         return None;
     }
     match form {
