@@ -159,6 +159,58 @@ fn mistakes_of_yaml_are_placed_in_it() {
 }
 
 #[test]
+fn an_included_inventory_is_a_pool_an_authority_and_a_tracker() {
+    let policy = "\
+lbp 1
+include \"game.toml\"
+include \"pools.toml\"
+side B when src in { game, backends }
+side A otherwise
+policy p { default drop } =
+  match {
+    from B -> translate back -> forward
+    udp.dport == 8080
+      -> verify game_certificates (missing -> drop, invalid -> drop, expired -> drop)
+      -> track game_sessions (full -> drop)
+      -> translate game (empty -> drop)
+      -> forward
+    udp.dport == 53 -> track sessions (full -> drop) -> translate backends (empty -> drop) -> forward
+    else -> drop
+  }
+expect \"who has signed is served, by who is up\" {
+  packet udp src 198.51.100.7:4000 dst 192.0.2.1:8080 payload \"x\" signed game_certificates 3 => forward b0
+  packet udp src 198.51.100.8:4000 dst 192.0.2.1:8080 payload \"x\" signed game_certificates 3 => forward b0
+  packet udp src 198.51.100.7:4000 dst 192.0.2.1:8080 payload \"x\" => drop
+  packet udp src 198.51.100.7:4000 dst 192.0.2.1:53 => forward 10.9.0.2:5353
+}
+assert \"no session without a certificate\" {
+  never udp.dport == 8080 reaches game without game_certificates
+}
+";
+    let game = case("lb_config.toml").replace("[load_balancer]\n", "[load_balancer]\nname = \"game\"\n");
+    let pools = "\
+[load_balancer]
+algorithm = \"weighted\"
+require_cert_auth = false
+source = [\"10.9.0.254\", \"fd00::254\"]
+ports = \"10000-60000\"
+[[backends]]
+id = 1
+ip = \"10.9.0.1\"
+port = 5353
+weight = 0
+[[backends]]
+id = 2
+ip = \"10.9.0.2\"
+port = 5353
+";
+    let desk = Desk::new(&[("p.lbp", policy), ("game.toml", &game), ("pools.toml", pools)]);
+    insta::assert_snapshot!("included-checked", desk.lbctl(&["check", "p.lbp", "--format", "short"]));
+    let tested = desk.lbctl(&["test", "p.lbp"]);
+    assert_eq!(tested.code, Some(0), "{tested}");
+}
+
+#[test]
 fn an_inventory_is_included_and_stays_below_the_root() {
     let policy = "lbp 1\ninclude \"inventory/pools.toml\"\npolicy p { default drop } =\n  match {\n    src in backends -> pass\n    else -> drop\n  }\n";
     let desk = Desk::new(&[

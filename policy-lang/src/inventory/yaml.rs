@@ -261,3 +261,60 @@ impl Places {
         Span { file: self.file, start: self.length, end: self.length }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(text: &str) -> Vec<(String, String, String)> {
+        let mut report = Report::default();
+        let node = read(FileId(0), text, &mut report);
+        assert!(!report.has_errors(), "{:?}", report.into_sorted());
+        let Some(Node { value: Value::Table(entries), .. }) = node else { panic!("a table") };
+        let placed = |span: Span| text[span.start as usize..span.end as usize].to_owned();
+        entries
+            .into_iter()
+            .map(|(key, node)| (placed(key.span), format!("{:?}", node.value), placed(node.span)))
+            .collect()
+    }
+
+    #[test]
+    fn plain_values_are_those_of_the_core_schema() {
+        for (text, kind) in [
+            ("10", "Whole(Some(10))"),
+            ("-1", "Whole(Some(-1))"),
+            ("0x1f", "Whole(Some(31))"),
+            ("0o17", "Whole(Some(15))"),
+            ("0", "Whole(Some(0))"),
+            ("010", "Other(\"a number with a zero in front\")"),
+            ("9999999999999999999999999999999999999999", "Whole(None)"),
+            ("1.5", "Other(\"a number with a fraction\")"),
+            ("1e3", "Other(\"a number with a fraction\")"),
+            ("true", "Flag(true)"),
+            ("yes", "Text(\"yes\")"),
+            ("~", "Other(\"nothing\")"),
+            ("10.0.0.1", "Text(\"10.0.0.1\")"),
+            ("\"10\"", "Text(\"10\")"),
+            ("!!str 10", "Text(\"10\")"),
+            ("!other 10", "Other(\"a value with a tag\")"),
+        ] {
+            assert_eq!(entries(&format!("k: {text}\n"))[0].1, kind, "{text}");
+        }
+    }
+
+    #[test]
+    fn places_are_bytes_behind_characters_of_several() {
+        let found = entries("# é\r\nä: \"ö\"\r\nb: 7\r\n");
+        assert_eq!(found[0], ("ä".to_owned(), "Text(\"ö\")".to_owned(), "\"ö\"".to_owned()));
+        assert_eq!(found[1].2, "7");
+    }
+
+    #[test]
+    fn aliases_stand_where_they_are_written_and_merged_keys_give_way() {
+        let found = entries("a: &x 5\nb: *x\nc: &t {p: 1, q: 2}\n<<: *t\nq: 3\n");
+        assert_eq!(found[1], ("b".to_owned(), "Whole(Some(5))".to_owned(), "*x".to_owned()));
+        let keys: Vec<&str> = found.iter().map(|(key, ..)| key.as_str()).collect();
+        assert_eq!(keys, ["a", "b", "c", "q", "p"]);
+        assert_eq!(found[3].1, "Whole(Some(3))");
+    }
+}
