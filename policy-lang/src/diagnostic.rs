@@ -18,7 +18,12 @@ pub const NAMES: &[(&str, &str)] = &[(IMPLICIT_EXIT, "implicit-exit")];
 pub const IMPLICIT_EXIT: &str = "W0901";
 
 /// What no packet matches, and arms that are never taken. The policy means something all the same.
-pub const NEVER: &[&str] = &["E0414", "E0415"];
+pub(crate) const NEVER: &[&str] = &["E0414", "E0415"];
+
+/// The places of arms, guards and comparisons that were found to match no packet.
+pub fn never(found: &[Diagnostic]) -> Vec<Span> {
+    found.iter().filter(|one| NEVER.contains(&one.code)).map(|one| one.primary.0).collect()
+}
 
 /// One finding. `code` is stable, such as `E0301` or `W0107`; "not yet" refusals are `N….`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -27,8 +27,8 @@ pub use validity::validity;
 pub struct Checked {
     /// None if there is any error.
     pub policy: Option<policy::Policy>,
-    /// The tree of a policy whose only errors are parts that no packet reaches (`diagnostic::NEVER`): it can be drawn,
-    /// and must not be run.
+    /// The tree of a policy whose only errors are parts that no packet reaches (`diagnostic::never`): it can be drawn, and
+    /// must not be run.
     pub partly_reached: Option<policy::Policy>,
     /// Every text that took part; spans point into them.
     pub sources: source::Sources,

@@ -1,12 +1,13 @@
-//! Owns what must hold whatever the text of a policy: findings have places, what checks can be compiled, proved, run and
-//! explained, and the formatter changes nothing. Never which texts are tried.
+//! Owns what must hold whatever the text of a policy: findings have places, what checks can be drawn, compiled, proved,
+//! run and explained, and the formatter changes nothing. Never which texts are tried.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use compiler::explain::{Question, explain};
+use compiler::figure::figure;
 use compiler::{expect, prove};
-use policy_lang::diagnostic::{Diagnostic, Severity};
+use policy_lang::diagnostic::{Diagnostic, Severity, never};
 use policy_lang::format;
 use policy_lang::policy::{Policy, Step};
 use policy_lang::source::{Loader, Sources, Span};
@@ -39,6 +40,9 @@ pub fn examine(text: &str, files: &Texts) -> Came {
     let has_error = checked.diagnostics.iter().any(|one| one.severity == Severity::Error);
     assert_eq!(checked.policy.is_none(), has_error, "a policy comes out if and only if there is no error");
     formatted(text);
+    if let Some(policy) = checked.policy.as_ref().or(checked.partly_reached.as_ref()) {
+        figure(policy, &never(&checked.diagnostics));
+    }
     match &checked.policy {
         None => Came::Refused,
         Some(policy) => meant(policy, &checked.sources),

@@ -1,9 +1,13 @@
 //! What a figure makes of policies: filters, exits, what is not reached, and bounds.
 
-use policy_lang::diagnostic::NEVER;
+use std::collections::BTreeSet;
+
+use policy_lang::diagnostic::never;
 use policy_lang::source::Loader;
+use proptest::prelude::*;
 
 use super::*;
+use crate::random::compiled;
 
 struct NoFiles;
 
@@ -28,8 +32,7 @@ side outside otherwise
 
 fn drawn(chains: &str) -> Figure {
     let checked = policy_lang::check("p.lbp", format!("{ITEMS}{chains}\n"), &NoFiles);
-    let never: Vec<Span> =
-        checked.diagnostics.iter().filter(|one| NEVER.contains(&one.code)).map(|one| one.primary.0).collect();
+    let never = never(&checked.diagnostics);
     let policy = checked.policy.or(checked.partly_reached);
     figure(&policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics)), &never)
 }
@@ -220,4 +223,120 @@ fn trees_that_only_folded_arms_lead_to_are_left_out() {
     let figure = drawn(&format!("{}\n{trees}", arms(200, |arm| format!("t{arm}"))));
     let drawn = figure.trees.iter().filter(|tree| !is_left_out(tree)).count();
     assert_eq!(drawn, 2 * (MOST_WAYS - 1));
+}
+
+/// What a policy has, as it is counted one by one.
+#[derive(Default, PartialEq, Debug)]
+struct Contents {
+    stages: BTreeSet<String>,
+    ends: BTreeSet<&'static str>,
+    /// Arms, `else` and turns, those behind exits left out: exits that lead to the same are drawn once.
+    ways: usize,
+}
+
+impl Contents {
+    fn of_chain(&mut self, policy: &Policy, chain: &policy::Chain, is_exit: bool) {
+        for stage in &chain.stages {
+            self.stages.insert(policy.stage_words(&stage.kind));
+            stage.kind.exits().into_iter().for_each(|(_, exit)| self.of_chain(policy, &exit.chain, true));
+        }
+        let ways: Vec<&policy::Chain> = match &chain.tail {
+            policy::Tail::End(end, _) => {
+                self.ends.insert(end_label(*end));
+                Vec::new()
+            }
+            policy::Tail::Tree(..) => Vec::new(),
+            policy::Tail::Match(choice) => {
+                choice.arms.iter().map(|arm| &arm.chain).chain([&*choice.otherwise]).collect()
+            }
+            policy::Tail::Every(every) => every.ways.iter().collect(),
+        };
+        self.ways += if is_exit { 0 } else { ways.len() };
+        ways.into_iter().for_each(|way| self.of_chain(policy, way, is_exit));
+    }
+
+    fn of_figure(&mut self, chain: &Chain, is_exit: bool) {
+        for step in &chain.steps {
+            let is_filter = step.kind == Kind::Filter;
+            if is_filter {
+                self.ways += if is_exit { 0 } else { 2 };
+            } else {
+                self.stages.insert(step.title.clone());
+            }
+            // The `else` of a filter is a way of its match.
+            step.exits.iter().for_each(|exit| self.of_figure(&exit.chain, is_exit || !is_filter));
+        }
+        match &chain.tail {
+            Tail::End(end) => {
+                self.ends.insert(end_label(*end));
+            }
+            Tail::Select(select) => {
+                self.ways += if is_exit { 0 } else { select.ways.len() };
+                select.ways.iter().for_each(|way| self.of_figure(&way.chain, is_exit));
+            }
+            Tail::Tree(_) | Tail::More => {}
+        }
+    }
+}
+
+/// Trees that are led to, found by going round until nothing is added.
+fn led_to(policy: &Policy, never: &[Span]) -> BTreeSet<u32> {
+    fn calls(chain: &policy::Chain, never: &[Span], found: &mut BTreeSet<u32>) {
+        for (_, exit) in chain.stages.iter().flat_map(|stage| stage.kind.exits()) {
+            calls(&exit.chain, never, found);
+        }
+        match &chain.tail {
+            policy::Tail::End(..) => {}
+            policy::Tail::Tree(tree, _) => {
+                found.insert(tree.0);
+            }
+            policy::Tail::Match(choice) => {
+                let arms = choice.arms.iter().filter(|arm| !never.contains(&arm.span));
+                arms.for_each(|arm| calls(&arm.chain, never, found));
+                calls(&choice.otherwise, never, found);
+            }
+            policy::Tail::Every(every) => every.ways.iter().for_each(|way| calls(way, never, found)),
+        }
+    }
+    let mut found = BTreeSet::new();
+    calls(&policy.root, never, &mut found);
+    for _ in 0..policy.trees.len() {
+        for tree in found.clone() {
+            calls(&policy.trees[tree as usize].chain, never, &mut found);
+        }
+    }
+    found
+}
+
+fn arm_spans(chain: &policy::Chain, found: &mut Vec<Span>) {
+    if let policy::Tail::Match(choice) = &chain.tail {
+        for arm in &choice.arms {
+            found.push(arm.span);
+            arm_spans(&arm.chain, found);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_of_a_policy_is_missing(
+        choices in prop::collection::vec(any::<u32>(), 60..600),
+        dead in prop::collection::vec(any::<bool>(), 8),
+    ) {
+        let (policy, _) = compiled(&choices)?;
+        let mut never = Vec::new();
+        arm_spans(&policy.root, &mut never);
+        let never: Vec<Span> = never.into_iter().zip(dead).filter(|(_, dead)| *dead).map(|(span, _)| span).collect();
+        let figure = figure(&policy, &never);
+        let (mut has, mut drawn) = (Contents::default(), Contents::default());
+        let chains = std::iter::once(&policy.root).chain(policy.trees.iter().map(|tree| &tree.chain));
+        chains.for_each(|chain| has.of_chain(&policy, chain, false));
+        let chains = std::iter::once(&figure.root).chain(figure.trees.iter().map(|tree| &tree.chain));
+        chains.for_each(|chain| drawn.of_figure(chain, false));
+        prop_assert_eq!(has, drawn);
+        let reached: BTreeSet<u32> = (0..).zip(&figure.trees).filter(|(_, tree)| tree.reached).map(|(id, _)| id).collect();
+        prop_assert_eq!(reached, led_to(&policy, &never));
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use compiler::figure::{Figure, figure};
-use policy_lang::diagnostic::NEVER;
+use policy_lang::diagnostic::never;
 use serde_json::json;
 
 use crate::args::Format;
@@ -73,8 +73,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let files::Policy { name, text, directory } = files::read_policy(&args.file)?;
     let form = form(args)?;
     let checked = policy_lang::check(&name, text, &directory);
-    let never: Vec<_> =
-        checked.diagnostics.iter().filter(|one| NEVER.contains(&one.code)).map(|one| one.primary.0).collect();
+    let never = never(&checked.diagnostics);
     let found = findings::judge(checked.diagnostics, &[])?;
     let errors = findings::errors(&found);
     let drawn = checked.policy.as_ref().or(checked.partly_reached.as_ref());
