@@ -2,6 +2,7 @@
 //! Never what is right or wrong in a policy.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -38,6 +39,10 @@ pub fn load_at(path: &Path, deny: &[String], at: i64) -> Result<PolicyFile, Fail
     // First, so that a mistyped `--deny` is told before a long check.
     findings::judge(Vec::new(), deny)?;
     let files::Policy { name, text, directory } = files::read_policy(path)?;
+    if path.extension().is_some_and(|ending| ["toml", "yaml", "yml"].map(OsStr::new).contains(&ending)) {
+        let cure = format!("`lbctl import {name}` makes a policy of another balancer's configuration");
+        return Err(Failure::new(format!("{name}: is no policy; {cure}")));
+    }
     examine(name, text, &directory, deny, at)
 }
 

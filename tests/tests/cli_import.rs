@@ -82,6 +82,28 @@ fn options_say_what_the_file_does_not() {
 }
 
 #[test]
+fn a_configuration_is_no_policy_and_the_way_to_one_is_said() {
+    let desk = desk(&["lb_config.toml"]);
+    let ran = desk.lbctl(&["check", "lb_config.toml"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("lbctl import lb_config.toml"), "{ran}");
+}
+
+#[test]
+fn programs_get_json() {
+    let desk = Desk::new(&[
+        ("bad.toml", "[[backends]]\nid = 0\nip = \"10.0.0.1\"\n"),
+        ("good.toml", &case("lb_config.toml")),
+    ]);
+    let bad = import(&desk, &["bad.toml", "--json"]);
+    insta::assert_snapshot!(bad);
+    let good = import(&desk, &["good.toml", "--json"]);
+    let document: serde_json::Value = serde_json::from_str(&good.out).expect("a document");
+    assert_eq!((good.code, good.err.as_str(), document["errors"].as_u64()), (Some(0), "", Some(0)));
+    assert_eq!(document["policy"].as_str(), Some(import(&desk, &["good.toml"]).out.as_str()));
+}
+
+#[test]
 fn a_balancer_that_is_switched_off_passes_everything() {
     let text = case("lb_config.toml").replacen("enabled = true", "enabled = false", 1);
     let desk = Desk::new(&[("off.toml", &text)]);

@@ -2,14 +2,14 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use clap::ValueEnum;
 use policy_lang::inventory::{self, Form, Imported, Options};
 use policy_lang::source::Source;
+use serde_json::json;
 
 use crate::console::{Console, Exit, Failure, Outcome};
-use crate::{files, findings};
+use crate::{files, findings, policy_file};
 
 #[derive(clap::Args, Debug)]
 #[command(about = "Make a policy of another balancer's configuration", after_help = EXAMPLES)]
@@ -29,6 +29,9 @@ pub struct Args {
     /// Day that valid_until_days counts from, such as 2027-01-31 [default: today].
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub start: Option<i64>,
+    /// Print policy and findings as one JSON document.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -60,27 +63,39 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         sources.push(Source { name, text });
     }
     let names = sources.iter().map(|source| source.name.clone()).collect::<Vec<_>>().join(", ");
-    let start = args.start.unwrap_or_else(now);
+    let start = args.start.unwrap_or_else(policy_file::now);
     let options = Options { port: args.port, name: args.name.clone(), start };
     let Imported { text, policy, sources, diagnostics, mut broken } =
         inventory::import(sources, form, &options);
     let found = findings::judge(diagnostics, &[])?;
-    let colours = console.err_colours();
-    console.say(&findings::human(&sources, &found, colours));
     if let Some(policy) = &policy {
         broken |= !compiler::prove::run(policy).diagnostics().is_empty();
+    }
+    if !args.json {
+        let colours = console.err_colours();
+        console.say(&findings::human(&sources, &found, colours));
     }
     if broken {
         return Err(Failure::new(format!(
             "{names}: the policy that was made does not check; this is a fault of lbctl, and nothing is written"
         )));
     }
-    let Some(text) = text else {
+    if args.json {
+        let errors = findings::errors(&found);
+        console.json(&json!({
+            "version": 1,
+            "files": args.files,
+            "policy": text,
+            "errors": errors,
+            "warnings": found.len() - errors,
+            "findings": findings::json(&sources, &found),
+        }))?;
+    } else if let Some(text) = &text {
+        console.write_all(text.as_bytes())?;
+    } else {
         console.say(&format!("{names}: {}\n", findings::tally(&found)));
-        return Ok(Exit::Findings);
-    };
-    console.write_all(text.as_bytes())?;
-    Ok(Exit::Well)
+    }
+    Ok(if text.is_some() { Exit::Well } else { Exit::Findings })
 }
 
 fn form(args: &Args) -> Result<Form, Failure> {
@@ -119,10 +134,4 @@ fn name(text: &str) -> Result<String, String> {
 
 fn date(text: &str) -> Result<i64, String> {
     inventory::date(text).ok_or_else(|| "write a date such as 2027-01-31".to_owned())
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }

@@ -242,9 +242,10 @@ fn flows() -> impl Strategy<Value = String> {
             .prop_map(move |name| format!("{star}{name}"))
     });
     let mapping = (name, any::<[u8; 2]>(), 1u16..);
-    (1u16.., proptest::option::of(1u32..1_000_000), proptest::collection::vec(mapping, 1..20), any::<bool>())
-        .prop_map(|(port, idle, mappings, other)| {
-            let mut text = format!("port: {port}\naddr: 172.31.0.20\ninterface: ens5\n");
+    let listens = (1u16.., "[!#-&(-.0-9;-~]{1,15}");
+    (listens, proptest::option::of(1u32..1_000_000), proptest::collection::vec(mapping, 1..20), any::<bool>())
+        .prop_map(|((port, device), idle, mappings, other)| {
+            let mut text = format!("port: {port}\naddr: 172.31.0.20\ninterface: '{device}'\n");
             text.extend(idle.map(|idle| format!("conn_ttl_sec: {idle}\n")));
             text.push_str("sniMappings:\n");
             let mut seen = std::collections::BTreeSet::new();
