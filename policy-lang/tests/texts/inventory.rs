@@ -242,7 +242,7 @@ fn flows() -> impl Strategy<Value = String> {
             .prop_map(move |name| format!("{star}{name}"))
     });
     let mapping = (name, any::<[u8; 2]>(), 1u16..);
-    let listens = (1u16.., "[!#-&(-.0-9;-~]{1,15}");
+    let listens = (1u16.., "[a-z][!#-&(-.0-9;-~]{0,14}");
     (listens, proptest::option::of(1u32..1_000_000), proptest::collection::vec(mapping, 1..20), any::<bool>())
         .prop_map(|((port, device), idle, mappings, other)| {
             let mut text = format!("port: {port}\naddr: 172.31.0.20\ninterface: '{device}'\n");
