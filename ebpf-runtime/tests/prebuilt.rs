@@ -32,7 +32,7 @@ fn sources(runtime: &Path) -> String {
     let mut names: Vec<String> = files
         .iter()
         .map(|file| file.strip_prefix(runtime).expect("below").to_str().expect("ASCII").to_owned())
-        .filter(|name| name != "abi/src/bundle.rs")
+        .filter(|name| !["abi/src/bundle.rs", "abi/src/seen.rs"].contains(&name.as_str()))
         .collect();
     names.sort();
     let mut lines = String::new();

@@ -44,10 +44,10 @@ done
 [ -n "$objcopy" ] || { echo "no llvm-objcopy: see docs/toolchain.md" >&2; exit 2; }
 compiler="$("$rustc" --version), $(bpf-linker --version), $("$objcopy" --version | grep -o 'LLVM version.*')"
 
-# The same list and form as in tests/prebuilt.rs. bundle.rs is left out: it is never compiled into the program.
+# The same list and form as in tests/prebuilt.rs. bundle.rs and seen.rs are left out: they are never compiled into the program.
 sources() {
   cd "$runtime"
-  find xdp/Cargo.toml xdp/Cargo.lock xdp/build.sh xdp/src abi/Cargo.toml abi/src -type f ! -path abi/src/bundle.rs |
+  find xdp/Cargo.toml xdp/Cargo.lock xdp/build.sh xdp/src abi/Cargo.toml abi/src -type f ! -path abi/src/bundle.rs ! -path abi/src/seen.rs |
     LC_ALL=C sort | xargs sha256sum | sha256sum | cut -d' ' -f1
 }
 
