@@ -11,6 +11,13 @@ pub(crate) struct Word {
     pub quoted: bool,
 }
 
+impl Word {
+    /// As it stands in the text.
+    pub fn written(&self) -> String {
+        if self.quoted { format!("\"{}\"", self.text) } else { self.text.clone() }
+    }
+}
+
 #[derive(PartialEq, Debug)]
 pub(crate) enum Item {
     Include { path: Word },

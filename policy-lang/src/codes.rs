@@ -199,6 +199,7 @@ pub const PAGES: &[Page] = &[
     page!("W0437", "warnings/w0437-expired"),
     page!("W0438", "warnings/w0438-not-yet-valid"),
     page!("W0439", "warnings/w0439-expires-soon"),
+    page!("W0440", "warnings/w0440-nobody-asks"),
     page!("W0601", "inventory/w0601-no-certificate-needed"),
     page!("W0602", "inventory/w0602-switched-off"),
     page!("W0603", "inventory/w0603-weights"),

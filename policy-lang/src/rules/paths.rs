@@ -6,9 +6,7 @@ use super::guards::{Place, Sight, contradiction};
 use super::known::{Bound, Known, Learned};
 use super::protocols::{self, ALL, NONE, TCP, UDP};
 use super::stages::Site;
-use crate::policy::{
-    Chain, End, Guard, Match, Policy, Stage, StageKind, Tail, Test, TrackerId, TreeId, Values, Via,
-};
+use crate::policy::{Chain, End, Match, Policy, Stage, StageKind, Tail, TreeId, Via};
 use crate::report::Report;
 use crate::source::Span;
 
@@ -35,49 +33,8 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
             *place = runs;
         }
     }
-    empty_trackers(policy, order, report);
     let flows = flows(policy, order, &tracks);
     walk(policy, order, &tracks, &flows, report);
-}
-
-/// A tracker that stands nowhere knows no flow.
-fn empty_trackers(policy: &Policy, order: &[TreeId], report: &mut Report) {
-    let mut stands = vec![false; policy.trackers.len()];
-    let mut asked: Vec<(TrackerId, Span)> = Vec::new();
-    let trees = order.iter().filter_map(|id| policy.trees.get(id.index())).map(|tree| &tree.chain);
-    for chain in std::iter::once(&policy.root).chain(trees) {
-        each_chain(chain, &mut |chain| {
-            for stage in &chain.stages {
-                if let StageKind::Track { tracker, .. } = stage.kind
-                    && let Some(mark) = stands.get_mut(tracker.index())
-                {
-                    *mark = true;
-                }
-            }
-            if let Tail::Match(choice) = &chain.tail {
-                choice.arms.iter().for_each(|arm| flow_tests(&arm.guard, &mut asked));
-            }
-        });
-    }
-    let sides = policy.sides.iter().filter_map(|side| side.guard.as_ref());
-    sides.for_each(|guard| flow_tests(guard, &mut asked));
-    for (id, place) in asked.into_iter().filter(|(id, _)| stands.get(id.index()) == Some(&false)) {
-        let Some(tracker) = policy.trackers.get(id.index()) else { continue };
-        report
-            .warning("W0435", place, format!("`{}` never knows a flow", tracker.name))
-            .also(tracker.span, "declared here")
-            .because(format!("no way of a packet leads through `track {}`", tracker.name))
-            .help("track the flows that are meant, or ask the tracker that does");
-    }
-}
-
-fn flow_tests(guard: &Guard, found: &mut Vec<(TrackerId, Span)>) {
-    match guard {
-        Guard::And(parts) | Guard::Or(parts) => parts.iter().for_each(|part| flow_tests(part, found)),
-        Guard::Not(inner) => flow_tests(inner, found),
-        Guard::Test(Test { values: Values::Tracker(id), span, .. }) => found.push((*id, *span)),
-        Guard::Test(_) | Guard::From(..) | Guard::To(..) => {}
-    }
 }
 
 /// What is known of the packets of each tracker's flows. A tracker may stand behind `flow in` itself: all is taken to

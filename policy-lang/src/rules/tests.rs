@@ -234,6 +234,17 @@ fn only_a_proven_source_is_banned() {
 }
 
 #[test]
+fn somebody_asks_who_is_banned() {
+    let banned = |set: &str| {
+        format!(
+            "+set both : net = {{ 10.0.0.0/8 }} union banned\nsrc in {set} -> drop\ntcp.dport == 443 -> synguard cookies -> limit calm (exceed -> ban banned -> drop) -> pass"
+        )
+    };
+    finds("W0440", &banned("10.0.0.0/8"), &banned("banned"));
+    assert_eq!(codes(&banned("both")), [""; 0]);
+}
+
+#[test]
 fn a_list_says_each_thing_once() {
     let list = |values: &str| format!("+set s : net = {{ {values} }}\nsrc in s -> drop");
     finds("W0432", &list("10.0.0.0/8, 10.1.0.0/16"), &list("10.0.0.0/8, 11.1.0.0/16"));
@@ -248,6 +259,12 @@ fn a_list_says_each_thing_once() {
     finds("W0432", &list("0.0.0.0/0, 10.0.0.0/8"), &list("0.0.0.0/0, ::/0"));
     finds("W0432", "tcp.dport in { 80, 80 } -> drop", "tcp.dport in { 80, 81, 82-90 } -> drop");
     finds("W0432", "proto in { tcp, 6 } -> drop", "proto in { tcp, 7 } -> drop");
+    finds("W0432", "payload in { 0x1603, 0x16 } -> drop", "payload in { 0x1603, 0x1604 } -> drop");
+    let named = |names: &str| {
+        format!("udp.dport == 1 -> map names -> match {{ sni in {{ {names} }} -> pass; else -> drop }}")
+    };
+    finds("W0432", &named("\"a.x\", \"*.x\""), &named("\"x\", \"*.x\""));
+    finds("W0432", &named("\"a.x\", \"A.x.\""), &named("\"a.x\", \"b.x\""));
     // Halves on lines of their own may have meanings of their own; and so may what constants stand for.
     assert_eq!(codes(&list("224.0.0.0/4").replace("4 }", "4\n+ 240.0.0.0/4 }")), [""; 0]);
     assert_eq!(codes("+const a = 10.0.0.1\n+const b = 10.0.0.1\nsrc in { a, b } -> drop"), [""; 0]);

@@ -209,7 +209,7 @@ impl Typing<'_> {
             Some((Op::Ne, _)) => "not in",
             _ => "in",
         };
-        let written = if word.quoted { format!("\"{}\"", word.text) } else { word.text.clone() };
+        let written = word.written();
         self.report
             .error("E0317", word.span, format!("`{written}` is more than one value"))
             .because("`==` and `!=` compare with one value")

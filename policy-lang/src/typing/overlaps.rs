@@ -13,6 +13,9 @@ use crate::value::{named, quantity};
 /// So many are told of one list.
 const TOLD: usize = 8;
 
+/// Values of a list that are held against each other one by one.
+const PAIRWISE: usize = 256;
+
 /// A value of a list, as inclusive whole numbers.
 #[derive(Clone, Copy)]
 struct Item<'w> {
@@ -72,6 +75,28 @@ impl Typing<'_> {
         };
         let items = words.iter().filter_map(|word| Some(Item::number(number(&word.text)?, word)));
         self.lint_overlaps(items.collect());
+    }
+
+    /// As for addresses, of values that take each other in: each with its word, in the order of the text.
+    pub(super) fn lint_within<T: PartialEq>(
+        &mut self,
+        values: &[(T, &Word)],
+        takes_in: impl Fn(&T, &T) -> bool,
+    ) {
+        // Of long lists only the head: each value is held against each.
+        let values = values.get(..PAIRWISE).unwrap_or(values);
+        for (at, (value, word)) in values.iter().enumerate() {
+            let others = values.iter().enumerate().filter(|(other, _)| *other != at);
+            let found = others
+                .map(|(other, (wide, by))| (other, wide, by))
+                .find(|(other, wide, _)| takes_in(wide, value) && (*wide != value || *other < at));
+            let Some((_, wide, by)) = found else { continue };
+            let (message, label) = match wide == value {
+                true => (format!("`{}` stands twice in this list", word.written()), "the first time"),
+                false => (format!("`{}` is within `{}`", word.written(), by.written()), "this takes it in"),
+            };
+            self.report.warning("W0432", word.span, message).also(by.span, label).help("remove it");
+        }
     }
 
     fn lint_overlaps(&mut self, mut items: Vec<Item<'_>>) {

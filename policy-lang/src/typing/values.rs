@@ -47,17 +47,19 @@ impl Typing<'_> {
     /// `payload == 0x16fe`, `payload in { "GET ", 0x1603 }`.
     pub(super) fn payload_values(&mut self, test: &Written) -> Option<Values> {
         let words = self.values_of(test);
-        let mut prefixes: Vec<Vec<u8>> = Vec::new();
+        let mut found: Vec<(Vec<u8>, &Word)> = Vec::new();
         let mut sound = true;
         for word in &words {
             match prefix(word) {
-                Ok(prefix) => prefixes.push(prefix),
+                Ok(prefix) => found.push((prefix, word)),
                 Err(fault) => {
                     self.fault(word, fault);
                     sound = false;
                 }
             }
         }
+        self.lint_within(&found, |short, long| long.starts_with(short));
+        let mut prefixes: Vec<Vec<u8>> = found.into_iter().map(|(prefix, _)| prefix).collect();
         prefixes.sort_unstable();
         // Sorted, what begins with another stands behind it.
         prefixes.dedup_by(|longer, shorter| longer.starts_with(shorter));
@@ -67,7 +69,7 @@ impl Typing<'_> {
     /// `sni == "a.example"`, `sni in { "a.example", "*.b.example" }`.
     pub(super) fn name_values(&mut self, test: &Written, equals: bool) -> Option<Values> {
         let words = self.values_of(test);
-        let mut names: Vec<NamePattern> = Vec::new();
+        let mut found: Vec<(NamePattern, &Word)> = Vec::new();
         let mut sound = true;
         for word in &words {
             let Some(pattern) = self.server_name(word) else {
@@ -78,9 +80,11 @@ impl Typing<'_> {
                 self.many_for_one(test, word);
                 sound = false;
             } else {
-                names.push(pattern);
+                found.push((pattern, word));
             }
         }
+        self.lint_within(&found, NamePattern::covers);
+        let mut names: Vec<NamePattern> = found.into_iter().map(|(pattern, _)| pattern).collect();
         names.sort_unstable();
         names.dedup();
         sound.then_some(Values::Names(names))
