@@ -52,6 +52,11 @@ pub fn now() -> i64 {
     since.ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }
 
+/// The value of an option that is a date.
+pub fn date(text: &str) -> Result<i64, String> {
+    policy_lang::date(text).ok_or_else(|| "write 2027-01-31, or 2027-01-31T12:00:00Z".to_owned())
+}
+
 /// As `load_at`, for a text that is at hand.
 pub fn examine(
     name: String,

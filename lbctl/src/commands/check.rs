@@ -22,12 +22,8 @@ pub struct Args {
     #[arg(long, value_name = "CODE")]
     pub deny: Vec<String>,
     /// Look at certificates as on this date (2027-01-31, or 2027-01-31T12:00:00Z) instead of now.
-    #[arg(long, value_name = "DATE", value_parser = date)]
+    #[arg(long, value_name = "DATE", value_parser = policy_file::date)]
     pub at: Option<i64>,
-}
-
-fn date(text: &str) -> Result<i64, String> {
-    policy_lang::date(text).ok_or_else(|| "write 2027-01-31, or 2027-01-31T12:00:00Z".to_owned())
 }
 
 const EXAMPLES: &str = "\

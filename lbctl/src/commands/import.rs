@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME", default_value = "balancer", value_parser = name)]
     pub name: String,
     /// Day that valid_until_days counts from, such as 2027-01-31 [default: today].
-    #[arg(long, value_name = "DATE", value_parser = date)]
+    #[arg(long, value_name = "DATE", value_parser = policy_file::date)]
     pub start: Option<i64>,
     /// Print policy and findings as one JSON document.
     #[arg(long)]
@@ -130,8 +130,4 @@ fn name(text: &str) -> Result<String, String> {
         true => Ok(text.to_owned()),
         false => Err("it is no name, or that of something else in the policy".to_owned()),
     }
-}
-
-fn date(text: &str) -> Result<i64, String> {
-    inventory::date(text).ok_or_else(|| "write a date such as 2027-01-31".to_owned())
 }

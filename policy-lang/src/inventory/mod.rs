@@ -18,12 +18,6 @@ pub use import::{Form, Imported, Options, import, is_free};
 use crate::ast::Item;
 use crate::report::Report;
 use crate::source::FileId;
-use crate::value;
-
-/// Seconds since 1970 of a date such as `2027-01-31`, as `Options::start` takes them.
-pub fn date(text: &str) -> Option<i64> {
-    value::date::date(text).ok()
-}
 
 /// So many mistakes in the form of a file are told one by one.
 const FORM_FAULTS: usize = 20;
