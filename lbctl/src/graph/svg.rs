@@ -143,6 +143,7 @@ fn placed_trees(figure: &Figure) -> (Drawing, usize) {
             width: block.width,
             height: block.height,
             entry: HEADING + PADDING / 2 + block::LEVEL,
+            inset: PADDING - 2,
             calls: block.calls.iter().map(|call| Call { tree: part_of[call.tree], ..*call }).collect(),
         })
         .collect();
