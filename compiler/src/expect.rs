@@ -6,7 +6,7 @@ mod outcome;
 mod program;
 
 pub(crate) use given::{changes, date, extended, member};
-pub(crate) use outcome::{end_word, endpoint, evaluated, ip};
+pub(crate) use outcome::{around, end_word, endpoint, evaluated, ip, via};
 pub use program::{Arrival, ByProgram, Program, Put};
 
 use std::convert::Infallible;

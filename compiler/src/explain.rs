@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lb_abi::image::FRAG_NONE;
 use lb_abi::maps::Flow;
-use policy_lang::policy::{AddrSet, InterfaceId, Policy, SetId, Step};
+use policy_lang::policy::{AddrSet, InterfaceId, Policy, SetId, Step, Via};
 use policy_lang::source::Span;
 
 use crate::eval::{Evaluator, PathStep, Run, State, StepKind, Verdict};
@@ -159,7 +159,7 @@ impl Asked<'_> {
             way: way(self.policy, &run, came, flow.as_ref()),
             end: expect::evaluated(self.policy, &run),
             verdict: run.verdict,
-            changes: changes(came, run.frame.as_deref()),
+            changes: changes(came, run.frame.as_deref(), expect::via(self.policy, &run)),
         }
     }
 }
@@ -197,14 +197,22 @@ fn way(policy: &Policy, run: &Run, came: Option<&Fields>, flow: Option<&Flow>) -
     way
 }
 
-/// What of a packet is otherwise as it leaves; nothing if it leaves not at all.
-fn changes(came: Option<&Fields>, leaves: Option<&[u8]>) -> Vec<Change> {
-    let parsed = leaves.and_then(|frame| packet::parse(frame).ok());
+/// What of a packet is otherwise as it leaves, and what is around it; nothing if it leaves not at all.
+fn changes(came: Option<&Fields>, leaves: Option<&[u8]>, via: Option<Via>) -> Vec<Change> {
+    let within = leaves.zip(via).and_then(|(frame, via)| packet::unwrapped(frame, via));
+    let around = match (leaves, via, &within) {
+        (Some(frame), Some(via), Some(_)) => {
+            Some(Change { field: "around", came: "nothing".to_owned(), leaves: expect::around(frame, via) })
+        }
+        _ => None,
+    };
+    let parsed = within.as_deref().or(leaves).and_then(|frame| packet::parse(frame).ok());
     let Some((came, leaves)) = came.zip(parsed.as_ref()) else { return Vec::new() };
     let pairs = words::told(came).into_iter().zip(words::told(leaves));
     pairs
         .filter(|((_, came), (_, leaves))| came != leaves)
         .map(|((field, came), (_, leaves))| Change { field, came, leaves })
+        .chain(around)
         .collect()
 }
 

@@ -13,7 +13,7 @@ pub use build::{DST_MAC, SRC_MAC, build, build_in};
 pub use checksum::verify_checksums;
 pub use flow::{certificate_hash, cookie_hash, flow_hash, flow_key, source_hash};
 pub use hello::{Hello, Hellos, hello};
-pub use parse::{parse, payload};
+pub use parse::{parse, payload, unwrapped};
 pub use trailer::{TRAILER_BYTES, Trailer, test_public_key, trailer};
 
 pub(crate) use checksum::{checksum, mend};

@@ -3,15 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use lb_abi::bundle::Image;
-use lb_abi::image::{FLAG_ACK, FLAG_SYN};
 use lb_abi::maps::Addr;
 use lb_abi::reason::REASONS;
-use policy_lang::policy::{End, Outcome, Policy, PoolId};
+use policy_lang::policy::{End, Outcome, Policy, PoolId, Via};
 
 use crate::eval::{Answer, Run, Sent, Verdict, backend_ordinals};
-use crate::packet::{Layer4, addr, parse};
-
-const SYN_ACK: u32 = FLAG_SYN | FLAG_ACK;
+use crate::packet::{addr, parse, unwrapped};
 
 pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
     let is_forward = run.verdict == Verdict::Forward;
@@ -24,7 +21,7 @@ pub(super) fn is_met(policy: &Policy, outcome: &Outcome, run: &Run) -> bool {
             Verdict::Reply(answer) => answered_by(answer) == Some(*end),
             Verdict::Held => false,
         },
-        Outcome::ReplyCookie => matches!(run.verdict, Verdict::Reply(_)) && is_syn_ack(run),
+        Outcome::ReplyCookie => run.verdict == Verdict::Reply(Answer::Cookie),
         Outcome::ForwardPool(pool) => is_forward && sent.is_some_and(|(found, _)| found == *pool),
         Outcome::ForwardBackend(pool, index) => is_forward && sent == Some((*pool, *index as usize)),
         Outcome::ForwardTo(ip, port) => {
@@ -46,12 +43,6 @@ fn answered_by(answer: Answer) -> Option<End> {
         Answer::Rst => Some(End::ReplyRst),
         Answer::Cookie | Answer::Acknowledgement => None,
     }
-}
-
-/// Only a synguard answers with one.
-fn is_syn_ack(run: &Run) -> bool {
-    let left = run.frame.as_deref().and_then(|frame| parse(frame).ok());
-    left.is_some_and(|left| matches!(left.layer4, Layer4::Tcp { flags, .. } if flags & SYN_ACK == SYN_ACK))
 }
 
 fn ordinal(policy: &Policy, sent: Sent) -> Option<crate::eval::Ordinal> {
@@ -102,20 +93,20 @@ pub(crate) fn end_word(end: End) -> &'static str {
 }
 
 pub(crate) fn evaluated(policy: &Policy, run: &Run) -> String {
-    got(run, backend(policy, run))
+    got(run, backend(policy, run), via(policy, run))
 }
 
 pub(super) fn by_tables(image: &Image, run: &Run) -> String {
-    got(run, backend_by_tables(image, run))
+    got(run, backend_by_tables(image, run), None)
 }
 
 /// What became of a packet: the end, the backend with the tuple it left with, the reason of a drop.
-fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
+fn got(run: &Run, backend: Option<(String, String, Addr)>, via: Option<Via>) -> String {
     let mut text = match run.verdict {
         Verdict::Drop => "drop".to_owned(),
         Verdict::Pass => "pass".to_owned(),
         Verdict::Forward => "forward".to_owned(),
-        Verdict::Reply(Answer::Cookie) => "answered with a cookie".to_owned(),
+        Verdict::Reply(Answer::Cookie) => "reply cookie".to_owned(),
         Verdict::Reply(Answer::Acknowledgement) => "acknowledged in the client's name".to_owned(),
         Verdict::Reply(answer) => answered_by(answer).map_or("", end_word).to_owned(),
         Verdict::Held => "held until its hello is whole".to_owned(),
@@ -123,8 +114,14 @@ fn got(run: &Run, backend: Option<(String, String, Addr)>) -> String {
     if let Some((_, name, _)) = backend {
         text += &format!(" {name}");
     }
-    if run.verdict == Verdict::Forward {
-        text += &run.frame.as_deref().map_or(String::new(), sent);
+    if run.verdict == Verdict::Forward
+        && let Some(frame) = run.frame.as_deref()
+    {
+        let within = via.and_then(|via| unwrapped(frame, via));
+        text += &sent(within.as_deref().unwrap_or(frame));
+        if let (Some(via), Some(_)) = (via, within) {
+            text += &format!(", {}", around(frame, via));
+        }
     }
     if let Some(reason) = run.reason {
         let name = REASONS.iter().find(|(listed, _)| *listed == reason).map_or("", |(_, name)| name);
@@ -138,6 +135,27 @@ pub(super) fn sent(frame: &[u8]) -> String {
     let Ok(left) = parse(frame) else { return String::new() };
     let (sport, dport) = left.ports().unzip();
     format!(", {} to {}", endpoint(ip(left.src), sport), endpoint(ip(left.dst), dport))
+}
+
+/// How the pool that a packet was sent to reaches its backends.
+pub(crate) fn via(policy: &Policy, run: &Run) -> Option<Via> {
+    policy.pools.get(run.sent?.pool as usize).map(|pool| pool.via)
+}
+
+/// `within ipip from 10.0.0.5 to 10.0.1.11`; the source is left out where it is that of the way to the backend.
+pub(crate) fn around(frame: &[u8], via: Via) -> String {
+    let word = match via {
+        Via::Nat | Via::L2dsr => return String::new(),
+        Via::Ipip => "ipip",
+        Via::Gue { .. } => "gue",
+    };
+    let Ok(outer) = parse(frame) else { return String::new() };
+    let (sport, dport) = outer.ports().unzip();
+    let from = match ip(outer.src) {
+        source if source.is_unspecified() => String::new(),
+        source => format!(" from {}", endpoint(source, sport)),
+    };
+    format!("within {word}{from} to {}", endpoint(ip(outer.dst), dport))
 }
 
 pub(crate) fn ip(addr: Addr) -> IpAddr {

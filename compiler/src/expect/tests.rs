@@ -1,3 +1,5 @@
+mod whole;
+
 use std::path::Path;
 
 use lb_abi::reason::Reason;

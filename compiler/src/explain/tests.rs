@@ -117,3 +117,42 @@ fn frames_move_the_clock_and_never_back() {
     let answers = explain(&checked.policy.expect("a policy"), &[at(0), at(9), at(4)]);
     assert_eq!(answers.iter().map(|one| one.at.as_secs()).collect::<Vec<_>>(), [0, 9, 9]);
 }
+
+#[test]
+fn what_is_around_a_packet_is_told_apart_from_what_is_in_it() {
+    let policy = "lbp 1
+interface lan { device eth1 }
+pool app { pick source; via ipip; backend a 10.0.0.1 }
+policy p { default drop } = match {
+  iface == lan -> log odd 1 pkt/s -> translate app -> forward
+  else -> drop
+}";
+    let told = ask(policy, "packet udp iface lan src 192.0.2.1:1 dst 203.0.113.1:53");
+    let [answer] = &told[..] else { panic!("{told:?}") };
+    assert_eq!(answer.end, "forward a, 192.0.2.1:1 to 203.0.113.1:53, within ipip to 10.0.0.1");
+    let changes: Vec<(&str, &str)> =
+        answer.changes.iter().map(|change| (change.field, change.leaves.as_str())).collect();
+    assert_eq!(changes, [("ttl", "63"), ("around", "within ipip to 10.0.0.1")]);
+    let because: Vec<&str> = answer.way.iter().map(|step| step.because.as_str()).collect();
+    assert_eq!(because[..3], ["iface lan", "", "written down"]);
+}
+
+#[test]
+fn a_captured_frame_is_held_to_the_certificates_own_keys() {
+    let policy = "lbp 1
+authority devices { key 0 0x036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 }
+policy p { default drop } = match {
+  proto == udp -> verify devices (missing -> drop, invalid -> drop, expired -> drop, revoked -> drop, replayed -> drop) -> pass
+  else -> drop
+}";
+    let text = "packet udp src 192.0.2.1:1 dst 192.0.2.2:2 signed devices 0";
+    let told = ask(policy, text);
+    assert_eq!(told[0].verdict, Verdict::Pass);
+    let checked = policy_lang::check_asked("p.lbp", policy.to_owned(), &Nothing, &[text.to_owned()]);
+    let Some(Step::Packet { packet, .. }) = checked.1.steps.first() else { panic!() };
+    let captured = packet::build_in(checked.0.policy.as_ref().unwrap(), packet);
+    let answer = frame(policy, captured);
+    assert_eq!(answer.verdict, Verdict::Drop);
+    let verify = answer.way.iter().find(|step| step.step.text == "verify devices").unwrap();
+    assert_eq!(verify.because, "not the signature of certificate 0");
+}

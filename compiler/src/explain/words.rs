@@ -3,7 +3,7 @@
 use lb_abi::image::{FLAG_ACK, FLAG_SYN, FRAG_LATER};
 use lb_abi::maps::{DIR_ORIGINAL, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED, Flow};
 use lb_abi::reason::Reason;
-use policy_lang::policy::{Before, Field, Limit, LimitKey, LimitUnit, Policy};
+use policy_lang::policy::{Before, Field, Limit, LimitKey, LimitUnit, Policy, TrackKey};
 
 use crate::eval::{PathStep, number};
 use crate::expect::{endpoint, ip};
@@ -49,6 +49,7 @@ pub(super) fn told(fields: &Fields) -> Vec<(&'static str, String)> {
         ("src", endpoint(ip(fields.src), sport)),
         ("dst", endpoint(ip(fields.dst), dport)),
         ("ttl", fields.ttl.to_string()),
+        ("len", fields.len.to_string()),
         (if fields.v6 { "icmp6.type" } else { "icmp.type" }, kind),
     ]
 }
@@ -97,8 +98,11 @@ pub(super) fn stage(
             limit.map_or(String::new(), |limit| bucket(limit, fields, flow))
         }
         (Some(("track", name)), Some("full")) => {
-            let max = policy.trackers.iter().find(|one| one.name == name).map_or(0, |one| one.max);
-            format!("{max} proven flows, its max")
+            let tracker = policy.trackers.iter().find(|one| one.name == name);
+            tracker.map_or(String::new(), |tracker| match tracker.key {
+                TrackKey::Flow => format!("{} proven flows, its max", tracker.max),
+                TrackKey::Certificate => format!("{} certificates or four times as many flows", tracker.max),
+            })
         }
         (Some(("track" | "translate", _)), Some("invalid")) => match number(fields, Field::TcpFlags) {
             Some(flags) => format!("tcp.flags {}, {}", Field::TcpFlags.value_word(flags), flow_word()),

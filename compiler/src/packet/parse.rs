@@ -4,6 +4,7 @@
 use lb_abi::image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_FIRST, FRAG_LATER, FRAG_NONE};
 use lb_abi::maps::Addr;
 use lb_abi::reason::Reason;
+use policy_lang::policy::Via;
 
 use super::{Fields, ICMP, ICMP6, Layer4, TCP, UDP};
 
@@ -48,6 +49,19 @@ pub fn payload<'a>(frame: &'a [u8], fields: &Fields) -> Option<&'a [u8]> {
         }
         _ => None,
     }
+}
+
+/// The frame that a forwarded one has within: its packet behind the same link header. `None` if the way does not wrap.
+pub fn unwrapped(frame: &[u8], via: Via) -> Option<Vec<u8>> {
+    let fields = parse(frame).ok()?;
+    let skip = match via {
+        Via::Nat | Via::L2dsr => return None,
+        Via::Ipip => 0,
+        Via::Gue { .. } => 8,
+    };
+    let packet = frame.get(fields.transport + skip..fields.end)?;
+    let ethertype: [u8; 2] = if packet.first()? >> 4 == 4 { [0x08, 0x00] } else { [0x86, 0xdd] };
+    Some([frame.get(..fields.ip.checked_sub(2)?)?, &ethertype, packet].concat())
 }
 
 fn byte(frame: &[u8], at: usize) -> Option<u8> {
