@@ -2,6 +2,7 @@
 //! decision tables and the image's words. Never files, root, the kernel or the terminal.
 #![forbid(unsafe_code)]
 
+mod analyse;
 pub mod coverage;
 pub mod eval;
 pub mod expect;
@@ -14,6 +15,7 @@ pub mod packet;
 pub mod prove;
 pub mod tables;
 
+pub use analyse::analyse;
 pub use lower::{MAX_DECISION_WORDS, MAX_WORDS, compile};
 
 #[cfg(test)]

@@ -4,9 +4,9 @@
 //! What depends on state (limits, `every`, exits of stages, whether a packet's flow is known) may turn out either way;
 //! what no state can bring about (a fragment that `translate` lets through) does not count.
 
-mod conditions;
-mod guards;
-mod outcomes;
+pub(crate) mod conditions;
+pub(crate) mod guards;
+pub(crate) mod outcomes;
 mod ways;
 mod witness;
 

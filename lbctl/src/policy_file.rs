@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use lb_abi::bundle::Image;
-use policy_lang::diagnostic::{Diagnostic, Severity};
+use policy_lang::diagnostic::{Diagnostic, REDUNDANT, Severity};
 use policy_lang::policy::Policy;
 use policy_lang::source::{Loader, Sources};
 
@@ -23,6 +23,8 @@ pub struct PolicyFile {
     pub sources: Sources,
     /// Of the language and, for a policy without errors, of the compiler; judged by `--deny`.
     pub findings: Vec<Diagnostic>,
+    /// Arms that could as well not be there, as warnings for those who ask.
+    pub redundant: Vec<Diagnostic>,
     /// None if the language found errors.
     pub policy: Option<Policy>,
     /// None if there are errors.
@@ -68,11 +70,16 @@ pub fn examine(
     let checked = policy_lang::check(&name, text, loader);
     let mut found = checked.diagnostics;
     found.extend(checked.policy.iter().flat_map(|policy| policy_lang::validity(policy, at)));
-    let compiled = checked.policy.as_ref().map(|policy| compiler::compile(policy, &checked.sources));
+    found.extend(checked.policy.iter().flat_map(compiler::analyse));
+    let redundant = found.iter().filter(|one| one.code == REDUNDANT);
+    let redundant = redundant.map(|one| Diagnostic { severity: Severity::Warning, ..one.clone() }).collect();
+    // What cannot be compiled for such an error would be told twice.
+    let sound = checked.policy.as_ref().filter(|_| findings::errors(&found) == 0);
+    let compiled = sound.map(|policy| compiler::compile(policy, &checked.sources));
     let image = compiled.and_then(|result| result.map_err(|refused| found.extend(refused)).ok());
     let findings = findings::judge(found, deny)?;
     let image = image.filter(|_| findings::errors(&findings) == 0);
-    Ok(PolicyFile { name, sources: checked.sources, findings, policy: checked.policy, image })
+    Ok(PolicyFile { name, sources: checked.sources, findings, redundant, policy: checked.policy, image })
 }
 
 impl PolicyFile {

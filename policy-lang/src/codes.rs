@@ -20,7 +20,8 @@ pub struct Page {
 /// 2027-01-15, in seconds since 1970: the day on which examples are looked at, as certificates are valid by the day.
 pub const EXAMPLES_AT: i64 = 1_799_971_200;
 
-/// A policy that earns the code, with others or alone: those below `not-yet` when compiled, the others when checked.
+/// A policy that earns the code, with others or alone: those below `not-yet` when compiled, those below `reach`
+/// when `compiler::analyse` sees them, the others when checked.
 /// Its includes and lists come from `Files`.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
@@ -123,7 +124,7 @@ pub const PAGES: &[Page] = &[
     page!("E0411", "rules/e0411-nothing-tracks"),
     page!("E0412", "rules/e0412-sides-overlap"),
     page!("E0413", "rules/e0413-sides-leave-a-gap"),
-    page!("E0414", "rules/e0414-shadowed"),
+    page!("E0414", "reach/e0414-shadowed"),
     page!("E0415", "rules/e0415-never-matches"),
     page!("E0416", "rules/e0416-port-of-what"),
     page!("E0417", "rules/e0417-translated-twice"),
@@ -205,6 +206,7 @@ pub const PAGES: &[Page] = &[
     page!("W0603", "inventory/w0603-weights"),
     page!("W0604", "inventory/w0604-valid-until-days"),
     page!("W0901", "warnings/w0901-implicit-exit"),
+    page!("W0902", "reach/w0902-redundant"),
 ];
 
 impl Page {

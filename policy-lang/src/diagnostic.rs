@@ -12,7 +12,7 @@ pub enum Severity {
 }
 
 /// Codes of warnings and allowed findings that have a name, which `--deny` takes as well.
-pub const NAMES: &[(&str, &str)] = &[(IMPLICIT_EXIT, "implicit-exit")];
+pub const NAMES: &[(&str, &str)] = &[(IMPLICIT_EXIT, "implicit-exit"), (REDUNDANT, "redundant-arm")];
 
 /// An exit that is not written and takes the policy's default.
 pub const IMPLICIT_EXIT: &str = "W0901";
@@ -24,6 +24,9 @@ pub(crate) const NEVER: &[&str] = &["E0414", "E0415"];
 pub fn never(found: &[Diagnostic]) -> Vec<Span> {
     found.iter().filter(|one| NEVER.contains(&one.code)).map(|one| one.primary.0).collect()
 }
+
+/// An arm whose packets would meet the same fate without it.
+pub const REDUNDANT: &str = "W0902";
 
 /// One finding. `code` is stable, such as `E0301` or `W0107`; "not yet" refusals are `N….`.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -31,7 +31,9 @@ side outside otherwise
 ";
 
 fn drawn(chains: &str) -> Figure {
-    let checked = policy_lang::check("p.lbp", format!("{ITEMS}{chains}\n"), &NoFiles);
+    let mut checked = policy_lang::check("p.lbp", format!("{ITEMS}{chains}\n"), &NoFiles);
+    let typed = checked.policy.as_ref().or(checked.partly_reached.as_ref());
+    checked.diagnostics.extend(typed.map(crate::analyse).unwrap_or_default());
     let never = never(&checked.diagnostics);
     let policy = checked.policy.or(checked.partly_reached);
     figure(&policy.unwrap_or_else(|| panic!("{:?}", checked.diagnostics)), &never)

@@ -151,29 +151,44 @@ impl Diagrams {
 
     /// Of a diagram with leaves, the guard that holds where it leads to this one.
     pub fn select(&mut self, root: Ref, wanted: Ref) -> Result<Ref, TooLarge> {
-        self.select_below(root, wanted, &mut HashMap::new())
+        self.each_end(root, &|end| if end == wanted { TRUE } else { NOTHING }, &mut HashMap::new())
     }
 
-    fn select_below(
+    /// Of a diagram with leaves, the guard that holds where it leads to one of these, by their numbers.
+    pub fn select_any(&mut self, root: Ref, wanted: &HashSet<u32>) -> Result<Ref, TooLarge> {
+        let is_wanted = |end: Ref| end != NOTHING && wanted.contains(&leaf_number(end));
+        self.each_end(root, &|end| if is_wanted(end) { TRUE } else { NOTHING }, &mut HashMap::new())
+    }
+
+    fn each_end(
         &mut self,
         root: Ref,
-        wanted: Ref,
+        becomes: &impl Fn(Ref) -> Ref,
         known: &mut HashMap<Ref, Ref>,
     ) -> Result<Ref, TooLarge> {
-        let Some(row) = self.row(root).cloned() else {
-            return Ok(if root == wanted { TRUE } else { NOTHING });
-        };
+        let Some(row) = self.row(root).cloned() else { return Ok(becomes(root)) };
         if let Some(&made) = known.get(&root) {
             return Ok(made);
         }
-        let default = self.select_below(row.default, wanted, known)?;
+        let default = self.each_end(row.default, becomes, known)?;
         let mut exceptions = Vec::with_capacity(row.exceptions.len());
         for &(class, child) in &row.exceptions {
-            exceptions.push((class, self.select_below(child, wanted, known)?));
+            exceptions.push((class, self.each_end(child, becomes, known)?));
         }
         let made = self.make(row.field, default, exceptions)?;
         known.insert(root, made);
         Ok(made)
+    }
+
+    /// Where a guard holds for some class of the axis.
+    pub fn any_of(&mut self, guard: Ref, axis: impl Into<Axis>) -> Result<Ref, TooLarge> {
+        let axis = axis.into();
+        let mut any = NOTHING;
+        for class in 0..self.counts.get(axis.index()).copied().unwrap_or(1) {
+            let here = self.fix(guard, axis, class as u16)?;
+            any = self.over(any, here)?;
+        }
+        Ok(any)
     }
 
     /// As if the axis were always of this class.

@@ -5,7 +5,7 @@ use lb_abi::bundle::{Dense, Image, Relocation};
 use lb_abi::image::{
     ALL_FIELDS, BEFORE_DROP, BEFORE_MATCH, BEFORE_PASS, ENTRY_LEAF, Field, H_DST6, H_ENTRY, H_FIELD,
     H_FRAGMENTS, H_LEN, H_MAGIC, H_NEIGHBOURS, H_OTHER, H_SCHEMA, H_SRC6, H_UNPARSED, HEADER_WORDS, MAGIC,
-    MAX_STEPS, MAX_TRACKERS,
+    MAX_TRACKERS,
 };
 use lb_abi::mode::{FEATURE_DST4, FEATURE_DST6, FEATURE_SRC4, FEATURE_SRC6};
 use policy_lang::diagnostic::Diagnostic;
@@ -28,7 +28,7 @@ mod identity;
 pub(crate) mod nested;
 mod nodes;
 mod not_yet;
-mod refusals;
+pub(crate) mod refusals;
 pub(crate) mod region;
 mod rows;
 mod slots;
@@ -64,10 +64,7 @@ pub fn compile(policy: &Policy, sources: &Sources) -> Result<Image, Vec<Diagnost
 fn lower(policy: &Policy, sources: &Sources, trees: Trees) -> Result<Image, Box<Diagnostic>> {
     let graph =
         graph::build(policy, trees).map_err(|GraphError::Cycle(tree)| refusals::cycle(policy, tree))?;
-    let way = graph.longest_way();
-    if way.len() > MAX_STEPS {
-        return Err(refusals::steps(way.len(), graph.graph[way[MAX_STEPS]].span));
-    }
+    refusals::too_many_steps(&graph)?;
     if let Some(beyond) = policy.trackers.get(MAX_TRACKERS) {
         return Err(refusals::trackers(policy.trackers.len(), beyond.span));
     }

@@ -10,6 +10,7 @@ use super::classes::MAX_CLASSES;
 use super::rows::MAX_DECISION_WORDS;
 use super::slots::MAX_TURNS;
 use super::words::MAX_WORDS;
+use crate::graph::Graph;
 
 fn refusal(
     code: &'static str,
@@ -40,7 +41,16 @@ pub fn cycle(policy: &Policy, tree: TreeId) -> Box<Diagnostic> {
     )
 }
 
-pub fn steps(steps: usize, place: Span) -> Box<Diagnostic> {
+/// A packet's way is bounded.
+pub fn too_many_steps(graph: &Graph<'_>) -> Result<(), Box<Diagnostic>> {
+    let way = graph.longest_way();
+    match way.get(MAX_STEPS) {
+        Some(&beyond) => Err(steps(way.len(), graph.graph[beyond].span)),
+        None => Ok(()),
+    }
+}
+
+fn steps(steps: usize, place: Span) -> Box<Diagnostic> {
     refusal(
         "E0902",
         format!("a packet can take {steps} steps to its end, {MAX_STEPS} are allowed"),

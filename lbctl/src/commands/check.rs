@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use policy_lang::diagnostic::REDUNDANT;
 use policy_lang::policy::Policy;
 use serde_json::json;
 
@@ -24,6 +25,9 @@ pub struct Args {
     /// Look at certificates as on this date (2027-01-31, or 2027-01-31T12:00:00Z) instead of now.
     #[arg(long, value_name = "DATE", value_parser = policy_file::date)]
     pub at: Option<i64>,
+    /// Also warn of arms that could as well not be there.
+    #[arg(long)]
+    pub pedantic: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -31,6 +35,7 @@ Examples:
   lbctl check policy.lbp
   lbctl check policy.lbp --deny implicit-exit
   lbctl check policy.lbp --at 2027-01-31 --deny W0437
+  lbctl check policy.lbp --pedantic
   lbctl check - --format short < policy.lbp
 
 Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be read.";
@@ -42,6 +47,9 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     if let (Some(policy), 0) = (&file.policy, findings::errors(&file.findings)) {
         let proofs = compiler::prove::run(policy);
         file.findings.extend(proofs.diagnostics());
+    }
+    if args.pedantic && !file.findings.iter().any(|one| one.code == REDUNDANT) {
+        file.findings.append(&mut file.redundant);
     }
     let errors = findings::errors(&file.findings);
     file.tell(console, args.format.format());

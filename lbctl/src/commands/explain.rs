@@ -71,8 +71,14 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let files::Policy { name, text, directory } = files::read_policy(&args.file)?;
     let (checked, asked) = policy_lang::check_asked(&name, text, &directory, &args.packets);
     let found = findings::judge(checked.diagnostics, &[])?;
-    let file =
-        PolicyFile { name, sources: checked.sources, findings: found, policy: checked.policy, image: None };
+    let file = PolicyFile {
+        name,
+        sources: checked.sources,
+        findings: found,
+        redundant: Vec::new(),
+        policy: checked.policy,
+        image: None,
+    };
     let format = args.format.format();
     let errors = findings::errors(&file.findings);
     let unread = findings::errors(&asked.diagnostics);

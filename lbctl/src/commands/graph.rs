@@ -72,14 +72,24 @@ const WIDTH: usize = 100;
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let files::Policy { name, text, directory } = files::read_policy(&args.file)?;
     let form = form(args)?;
-    let checked = policy_lang::check(&name, text, &directory);
+    let mut checked = policy_lang::check(&name, text, &directory);
+    let typed = checked.policy.as_ref().or(checked.partly_reached.as_ref());
+    let mut analysed = typed.map(compiler::analyse).unwrap_or_default();
+    analysed.retain(|one| checked.diagnostics.iter().all(|told| told.primary.0 != one.primary.0));
+    checked.diagnostics.extend(analysed);
     let never = never(&checked.diagnostics);
     let found = findings::judge(checked.diagnostics, &[])?;
     let errors = findings::errors(&found);
     let drawn = checked.policy.as_ref().or(checked.partly_reached.as_ref());
     let drawn = drawn.map(|policy| figure(policy, &never));
-    let file =
-        PolicyFile { name, sources: checked.sources, findings: found, policy: checked.policy, image: None };
+    let file = PolicyFile {
+        name,
+        sources: checked.sources,
+        findings: found,
+        redundant: Vec::new(),
+        policy: checked.policy,
+        image: None,
+    };
     if errors > 0 {
         file.tell(console, if args.json { Format::Json } else { Format::Human });
     }

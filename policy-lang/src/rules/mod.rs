@@ -2,13 +2,11 @@
 //! the way home for replies. Runs on a typed tree without errors, and never changes it.
 
 mod asked;
-mod cover;
 mod guards;
 mod home;
 mod known;
 mod paths;
 mod protocols;
-mod shadow;
 mod spoofed;
 mod stages;
 mod trees;
@@ -20,7 +18,6 @@ pub(crate) fn check(policy: &Policy, report: &mut Report) {
     let Some(order) = trees::order(policy, report) else { return };
     paths::check(policy, &order, report);
     asked::check(policy, &order, report);
-    shadow::check(policy, report);
     home::check(policy, &order, report);
     spoofed::check(policy, &order, report);
 }

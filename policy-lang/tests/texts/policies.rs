@@ -203,10 +203,4 @@ fn what_breaks_edge_is_told() {
     assert_eq!(codes_of_edge_with("    -> track flows (full -> drop, invalid -> drop)\n", ""), ["E0405"]);
     // Replies no longer come home; those of the other pools go to the client without us.
     assert_eq!(codes_of_edge_with("side B when src in api_pool", "side B when src in office"), ["E0406"]);
-    // An arm behind one that takes all of it, next to a set that is filled at run time.
-    let shadowed = "to web                                   -> web_out\n    to web and ttl == 3 -> drop";
-    assert_eq!(
-        codes_of_edge_with("to web                                   -> web_out", shadowed),
-        ["E0414"]
-    );
 }

@@ -1,0 +1,82 @@
+//! The bad examples of `tests/cases/bad` that the compiler speaks about: `not-yet` what is to come, `reach` what no packet
+//! gets to. Each earns the code that it is named for.
+
+use std::fmt::Write;
+
+use policy_lang::codes::{Files, PAGES, Page};
+use policy_lang::diagnostic::Diagnostic;
+use policy_lang::source::Sources;
+
+fn told(page: &Page, text: &str) -> (Vec<Diagnostic>, Sources) {
+    let checked = policy_lang::check("p.lbp", text.to_owned(), page);
+    let mut told = checked.diagnostics;
+    if let Some(policy) = &checked.policy {
+        told.extend(compiler::analyse(policy));
+        told.extend(compiler::compile(policy, &checked.sources).err().unwrap_or_default());
+    }
+    (told, checked.sources)
+}
+
+#[test]
+fn each_example_earns_its_code() {
+    for page in PAGES {
+        let Some(example) = page.example else { continue };
+        if !["not-yet/", "reach/"].iter().any(|directory| example.path.starts_with(directory)) {
+            continue;
+        }
+        let checked = policy_lang::check(example.path, example.text.to_owned(), &Files);
+        assert!(checked.policy.is_some(), "{}: {:?}", example.path, checked.diagnostics);
+        let codes: Vec<&str> = told(page, example.text).0.iter().map(|one| one.code).collect();
+        assert!(codes.contains(&page.code), "{}: {codes:?}", example.path);
+    }
+}
+
+#[test]
+fn what_is_mended_is_reached() {
+    for page in PAGES {
+        let (told, _) = told(page, page.mended());
+        let codes: Vec<&str> = told.iter().map(|one| one.code).collect();
+        assert!(
+            ["E0414", "E0415", page.code].iter().all(|code| !codes.contains(code)),
+            "{}: {codes:?}",
+            page.code
+        );
+    }
+}
+
+#[test]
+fn what_no_packet_gets_to_is_told_with_what_keeps_it_away() {
+    let mut text = String::new();
+    for page in PAGES {
+        let Some(example) = page.example.filter(|example| example.path.starts_with("reach/")) else {
+            continue;
+        };
+        let (told, sources) = told(page, example.text);
+        for one in told.iter().filter(|one| one.code == page.code) {
+            let place = |span| {
+                let place = sources.place(span);
+                format!("{}:{}", place.line, place.column)
+            };
+            let _ = writeln!(text, "{} {} {}", one.code, place(one.primary.0), one.message);
+            for (span, words) in &one.secondary {
+                let _ = writeln!(text, "  {} {words}", place(*span));
+            }
+            let _ = writeln!(text, "  why: {}", one.reason.as_deref().unwrap_or_default());
+        }
+    }
+    insta::assert_snapshot!(text, @"
+    E0414 6:5 this arm is never taken
+      4:5 shadowed by this arm
+      why: an earlier arm takes every packet that it would match
+    E0414 7:5 this arm is never taken
+      4:5 takes a part of it
+      5:5 takes a part of it
+      why: the arms above, taken together, take every packet that it would match
+    E0414 9:5 this arm is never taken
+      8:5 shadowed by this arm
+      why: an earlier arm takes every packet that it would match
+    W0902 5:5 this arm could as well not be there
+      6:5 its packets go the same way from here on
+      why: the arms behind it lead its packets to the same end
+    ");
+}
