@@ -120,6 +120,14 @@ fn clients_without_certificates_are_let_in_where_the_file_says_so() {
     assert!(ran.err.contains("W0601"), "{ran}");
     assert!(!ran.out.contains("verify") && !ran.out.contains("authority"), "{ran}");
     insta::assert_snapshot!(ran.out);
+    // Without what the packet path does not carry yet, it can be put to work.
+    let uncapped: String = ran
+        .out
+        .lines()
+        .map(|line| line.split(" max_conn").next().unwrap_or(line).to_owned() + "\n")
+        .collect();
+    let compiled = desk.lbctl_with(&["compile", "-"], uncapped.as_bytes());
+    assert_eq!(compiled.code, Some(0), "{compiled}");
 }
 
 #[test]

@@ -286,6 +286,31 @@ proptest! {
     }
 }
 
+/// Each of them was once made into a policy that did not check.
+#[test]
+fn names_and_numbers_at_the_edge_import_or_are_told() -> Result<(), TestCaseError> {
+    for name in ["xm-___6", "*.x", "*", "1.2", "a-b", "match"] {
+        sound(
+            Form::Yaml,
+            &format!(
+                "port: 1\naddr: 10.0.0.1\ninterface: eth0\nsniMappings: [{{fqdn: \"{name}\", ipv4: 10.0.0.2, port: 1}}]\n"
+            ),
+        )?;
+    }
+    let balancer = |most: &str, name: &str| {
+        format!(
+            "[load_balancer]\nrequire_cert_auth = false\nname = \"{name}\"\n[[backends]]\nid = 0\nip = \"10.0.0.1\"\nport = 1\nmax_connections = {most}\n"
+        )
+    };
+    sound(Form::Toml, &balancer("67108864", "web"))?;
+    assert!(told(imported(Form::Toml, &balancer("67108865", "web"))).contains("E0605"));
+    for taken in ["A", "drop", "b0", "balancer", "x-"] {
+        let told = told(imported(Form::Toml, &balancer("1", taken)));
+        assert!(told.contains("E0608") || told.contains("E0202"), "{taken}: {told}");
+    }
+    Ok(())
+}
+
 #[test]
 fn what_nests_deep_or_grows_is_told_in_little_time() {
     let many = 100_000;
