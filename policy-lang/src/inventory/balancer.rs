@@ -9,9 +9,8 @@ use super::node::Node;
 use crate::names::is_name;
 use crate::report::{Report, suggestion};
 use crate::source::Span;
+use crate::value::quantity;
 
-/// A year: the longest duration of the language.
-const LONGEST_SECONDS: u64 = 366 * 86_400;
 /// Largest weight of the language.
 const LARGEST_WEIGHT: u64 = 1_000;
 /// Most connections that the language caps.
@@ -109,7 +108,8 @@ fn settings(root: &Fields<'_>, report: &mut Report) -> Option<Balancer> {
         None => None,
     };
     let fields = fields.as_ref();
-    let timeout = fields.and_then(|own| own.whole("session_timeout_sec", 1, LONGEST_SECONDS, report));
+    let timeout =
+        fields.and_then(|own| own.whole("session_timeout_sec", 1, quantity::LONGEST.as_secs(), report));
     let require = fields.and_then(|own| own.flag("require_cert_auth", report));
     let enabled = fields.and_then(|own| own.flag("enabled", report));
     let sources: Vec<_> = fields.map(|own| own.addresses("source", report)).unwrap_or_default();

@@ -8,12 +8,8 @@ use super::fields::{Fields, Placed};
 use super::node::Node;
 use crate::report::Report;
 use crate::source::Span;
-use crate::value::server_name;
-
-/// A year: the longest duration of the language.
-const LONGEST_SECONDS: u64 = 366 * 86_400;
-/// `IFNAMSIZ` of the kernel, less the final zero.
-const LONGEST_DEVICE: usize = 15;
+use crate::typing::{DEVICE, is_device};
+use crate::value::{quantity, server_name};
 
 const KNOWN: &[&str] = &["port", "addr", "interface", "conn_ttl_sec", "debug", "sniMappings"];
 
@@ -70,7 +66,7 @@ pub(super) fn read(roots: &[Node], report: &mut Report) -> Option<Flows> {
     let why = "packets come in by it";
     let device = own("interface")
         .needed("interface", why, "interface: \"eth0\"", report, |report| device(own("interface"), report));
-    let idle = own("conn_ttl_sec").whole("conn_ttl_sec", 1, LONGEST_SECONDS, report);
+    let idle = own("conn_ttl_sec").whole("conn_ttl_sec", 1, quantity::LONGEST.as_secs(), report);
     own("debug").flag("debug", report);
     let why = "without a name there is nowhere to send anything; they may stand in a file of their own, beside this one";
     own("sniMappings").needed("sniMappings", why, "sniMappings:", report, |_| Some(()));
@@ -96,14 +92,10 @@ pub(super) fn read(roots: &[Node], report: &mut Report) -> Option<Flows> {
 
 fn device(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
     let Placed { value, span } = fields.text("interface", report)?;
-    let sound = !value.is_empty()
-        && value.len() <= LONGEST_DEVICE
-        && !matches!(value, "." | "..")
-        && value.chars().all(|c| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '"'));
+    // A string of the language holds no quote.
+    let sound = is_device(value) && !value.contains('"');
     if !sound {
-        report
-            .error("E0608", span, format!("`{value}` cannot be the name of an interface"))
-            .help("write a name as `ip link` shows it: eth0");
+        report.error("E0608", span, format!("`{value}` cannot be the name of a device")).help(DEVICE);
     }
     sound.then(|| Placed { value: value.to_owned(), span })
 }

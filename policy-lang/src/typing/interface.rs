@@ -9,6 +9,17 @@ use crate::source::Span;
 /// Bytes of a device's name (IFNAMSIZ less the zero at its end, `include/uapi/linux/if.h`).
 const LONGEST: usize = 15;
 
+/// What the name of a device is, for one that is none.
+pub(crate) const DEVICE: &str = "a device has a name of at most 15 bytes without `/`, `:` and blanks";
+
+/// Whether the kernel takes a name for a device (dev_valid_name, `net/core/dev.c`).
+pub(crate) fn is_device(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= LONGEST
+        && !matches!(name, "." | "..")
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control())
+}
+
 impl Typing<'_> {
     pub(super) fn type_interfaces(&mut self) {
         let mut taken: Vec<(String, Span)> = Vec::new();
@@ -38,15 +49,9 @@ impl Typing<'_> {
 
     fn device(&mut self, interface: &mut Interface, word: &Word, taken: &mut Vec<(String, Span)>) {
         let name = word.text.as_str();
-        // What the kernel takes (dev_valid_name, `net/core/dev.c`).
-        let sound = !name.is_empty()
-            && name.len() <= LONGEST
-            && !matches!(name, "." | "..")
-            && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control());
-        if !sound {
-            self.report
-                .error("E0310", word.span, format!("`{name}` cannot be the name of a device"))
-                .help(format!("a device has a name of at most {LONGEST} bytes without `/`, `:` and blanks"));
+        if !is_device(name) {
+            let message = format!("`{name}` cannot be the name of a device");
+            self.report.error("E0310", word.span, message).help(DEVICE);
             return;
         }
         if let Some((_, first)) = taken.iter().find(|(other, _)| other == name) {

@@ -26,7 +26,9 @@ mod tracker;
 mod values;
 mod vip;
 
+pub(crate) use interface::{DEVICE, is_device};
 use std::collections::HashMap;
+
 use std::path::PathBuf;
 
 use crate::ast::Word;

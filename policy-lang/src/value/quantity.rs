@@ -30,7 +30,7 @@ pub(crate) fn count_in(text: &str, low: u64, high: u64) -> Result<u64, Fault> {
 }
 
 /// Longest duration: a year, so that ticks never overflow.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// `30s`, `500ms`, `5m`, `2h`, `7d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, Fault> {
