@@ -4,6 +4,7 @@
 
 mod analyse;
 pub mod coverage;
+pub mod diff;
 pub mod eval;
 pub mod expect;
 pub mod explain;

@@ -8,7 +8,7 @@ pub(crate) mod conditions;
 pub(crate) mod guards;
 pub(crate) mod outcomes;
 mod ways;
-mod witness;
+pub(crate) mod witness;
 
 use std::collections::HashMap;
 
@@ -22,8 +22,9 @@ use crate::lower::diagram::{NOTHING, TooLarge};
 use crate::lower::formula::Sets;
 use crate::lower::region::Regions;
 use crate::packet;
-use conditions::Conditions;
-use guards::Guards;
+pub(crate) use conditions::Conditions;
+pub(crate) use guards::Guards;
+pub(crate) use outcomes::{Outcome, outcomes};
 use ways::Search;
 pub use witness::Written;
 

@@ -8,8 +8,8 @@ use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
 use crate::commands::{
-    agent, apply, bench, check, compile, demo, detach, doctor, explain, explain_code, fmt, graph, import,
-    status, test,
+    agent, apply, bench, check, compile, demo, detach, diff, doctor, explain, explain_code, fmt, graph,
+    import, status, test,
 };
 use crate::console::Failure;
 
@@ -29,6 +29,7 @@ Examples:
   lbctl test policy.lbp                         run its expect blocks
   lbctl explain policy.lbp 'packet …'           see what would happen to a packet
   lbctl graph policy.lbp -o policy.svg          draw it
+  lbctl diff old.lbp new.lbp                    see what changes for which packets
   sudo lbctl apply policy.lbp --device eth0     put it to work
   sudo lbctl status                             see what it does
 
@@ -41,6 +42,7 @@ pub enum Verb {
     Test(test::Args),
     Explain(explain::Args),
     Graph(graph::Args),
+    Diff(diff::Args),
     Fmt(fmt::Args),
     Import(import::Args),
     Compile(compile::Args),

@@ -57,6 +57,7 @@ pub struct Diagrams {
     memo: HashMap<(Op, Ref, Ref), Ref>,
     not_memo: HashMap<Ref, Ref>,
     work: usize,
+    most_work: usize,
 }
 
 impl Diagrams {
@@ -69,7 +70,13 @@ impl Diagrams {
             memo: HashMap::new(),
             not_memo: HashMap::new(),
             work: 0,
+            most_work: MAX_WORK,
         }
+    }
+
+    /// Allows so many times `MAX_WORK`.
+    pub fn allow(&mut self, times: usize) {
+        self.most_work = MAX_WORK * times;
     }
 
     pub fn counts(&self) -> &[u32] {
@@ -225,10 +232,50 @@ impl Diagrams {
         if let Some(&known) = self.memo.get(&(op, left, right)) {
             return Ok(known);
         }
-        let combine = |diagrams: &mut Self, left, right| match op {
+        let made = self.merge(left, right, |diagrams, left, right| match op {
             Op::Mask => diagrams.mask(left, right),
             Op::Over => diagrams.over(left, right),
-        };
+        })?;
+        self.memo.insert((op, left, right), made);
+        Ok(made)
+    }
+
+    /// Where two diagrams lead together: `join` names the terminal for those of both.
+    pub fn zip(
+        &mut self,
+        left: Ref,
+        right: Ref,
+        join: &mut impl FnMut(Ref, Ref) -> Ref,
+    ) -> Result<Ref, TooLarge> {
+        self.zip_below(left, right, join, &mut HashMap::new())
+    }
+
+    fn zip_below(
+        &mut self,
+        left: Ref,
+        right: Ref,
+        join: &mut impl FnMut(Ref, Ref) -> Ref,
+        known: &mut HashMap<(Ref, Ref), Ref>,
+    ) -> Result<Ref, TooLarge> {
+        if (left | right) & INNER == 0 {
+            return Ok(join(left, right));
+        }
+        if let Some(&made) = known.get(&(left, right)) {
+            return Ok(made);
+        }
+        let made =
+            self.merge(left, right, |diagrams, left, right| diagrams.zip_below(left, right, join, known))?;
+        known.insert((left, right), made);
+        Ok(made)
+    }
+
+    /// The first field that either looks at, with what `combine` makes of each class's two ways on.
+    fn merge(
+        &mut self,
+        left: Ref,
+        right: Ref,
+        mut combine: impl FnMut(&mut Self, Ref, Ref) -> Result<Ref, TooLarge>,
+    ) -> Result<Ref, TooLarge> {
         let (left_row, right_row) = (self.row(left).cloned(), self.row(right).cloned());
         let field = left_row.iter().chain(&right_row).map(|row| row.field).min().ok_or(TooLarge)?;
         let at_field = |row: &Option<Rc<Row>>| row.clone().filter(|row| row.field == field);
@@ -249,15 +296,13 @@ impl Diagrams {
             }
             self.work += 1;
         }
-        let made = self.make(field, default, exceptions)?;
-        self.memo.insert((op, left, right), made);
-        Ok(made)
+        self.make(field, default, exceptions)
     }
 
     fn make(&mut self, field: Axis, default: Ref, mut exceptions: Vec<(u16, Ref)>) -> Result<Ref, TooLarge> {
         exceptions.retain(|exception| exception.1 != default);
         self.work += 1 + exceptions.len();
-        if self.work > MAX_WORK {
+        if self.work > self.most_work {
             return Err(TooLarge);
         }
         if exceptions.is_empty() {

@@ -13,6 +13,7 @@ use policy_lang::source::Span;
 use super::axis::{Axis, FIXED};
 use super::classes::{Partition, Runs, TooMany};
 use super::nested::Nested;
+use super::numbering::Numbering;
 
 /// A guard whose comparisons are memberships of sets.
 #[derive(Clone, Debug)]
@@ -35,8 +36,7 @@ enum Shared {
 /// Every set that some guard compares a field with: of one policy, or of two that are held against each other.
 pub struct Sets<'p> {
     policy: &'p Policy,
-    /// By the policy's own ids: what `Flow` has for each tracker, less 1.
-    trackers: Vec<u32>,
+    numbering: Numbering,
     shared: Vec<Arc<Formula>>,
     /// Those of `policy`.
     numbers: HashMap<Shared, u32>,
@@ -151,7 +151,7 @@ impl<'p> Sets<'p> {
     pub fn new(policy: &'p Policy) -> Sets<'p> {
         Sets {
             policy,
-            trackers: (0..policy.trackers.len() as u32).collect(),
+            numbering: Numbering::of(policy),
             shared: Vec::new(),
             numbers: HashMap::new(),
             small: Default::default(),
@@ -174,6 +174,17 @@ impl<'p> Sets<'p> {
         self.policy
     }
 
+    pub fn numbering(&self) -> &Numbering {
+        &self.numbering
+    }
+
+    /// From here on guards are this policy's, with these numbers.
+    pub fn turn_to(&mut self, policy: &'p Policy, numbering: Numbering) {
+        self.policy = policy;
+        self.numbering = numbering;
+        self.numbers.clear();
+    }
+
     /// Reads a guard, and numbers the sets it names.
     pub fn formula(&mut self, guard: &Guard) -> Formula {
         match guard {
@@ -193,6 +204,13 @@ impl<'p> Sets<'p> {
     /// The comparison that first named a set.
     pub fn place(&self, axis: Axis, set: u32) -> Span {
         self.places[axis.index()][set as usize]
+    }
+
+    /// The number of a set of addresses that some guard names, by its members.
+    pub fn number(&self, field: Field, addrs: &Arc<AddrSet>) -> Option<u32> {
+        let sets = self.addresses.get(field as usize)?;
+        let known = sets.by_place.get(&Arc::as_ptr(addrs));
+        known.or_else(|| sets.by_content.get(&Content(addrs.clone()))).copied()
     }
 
     fn share(&mut self, shared: Shared, read: impl FnOnce(&mut Self) -> Formula) -> Formula {
@@ -253,6 +271,11 @@ impl<'p> Sets<'p> {
             Values::Ranges(ranges) => {
                 let mut inside: Vec<(u32, u32)> = ranges.iter().map(|&(a, b)| (a, b.min(last))).collect();
                 inside.retain(|&(first, last)| first <= last);
+                match axis {
+                    Axis::Iface => inside = self.numbering.interfaces(&inside),
+                    Axis::Cert => inside = self.numbering.certificates(&inside),
+                    _ => {}
+                }
                 let values = if test.negated { complement(&inside, last) } else { inside };
                 self.ranges(axis, values, test.span)
             }
@@ -262,7 +285,8 @@ impl<'p> Sets<'p> {
             Values::Names(names) => self.present_and(axis, Listed::Names(names.clone()), test, last),
             Values::Tracker(tracker) => {
                 // A tracker that is none of the policy's is no flow's.
-                let number = self.trackers.get(tracker.index()).map(|number| (1 + number, 1 + number));
+                let number =
+                    self.numbering.trackers.get(tracker.index()).map(|number| (1 + number, 1 + number));
                 let inside = self.ranges(axis, number.into_iter().collect(), test.span);
                 if test.negated { Formula::Not(Box::new(inside)) } else { inside }
             }

@@ -28,10 +28,11 @@ mod identity;
 pub(crate) mod nested;
 mod nodes;
 mod not_yet;
+pub(crate) mod numbering;
 pub(crate) mod refusals;
 pub(crate) mod region;
 mod rows;
-mod slots;
+pub(crate) mod slots;
 mod tallies;
 #[cfg(test)]
 mod tests;

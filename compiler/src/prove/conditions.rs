@@ -194,7 +194,8 @@ impl Terms<'_, '_> {
         let mut certified = Vec::new();
         for authority in &policy.authorities {
             let behind = first + authority.certificates.len() as u32;
-            let numbers = if behind > first { vec![(first, behind - 1)] } else { Vec::new() };
+            let own = if behind > first { vec![(first, behind - 1)] } else { Vec::new() };
+            let numbers = self.sets.numbering().certificates(&own);
             certified.push(self.ranges(Axis::Cert, numbers));
             first = behind;
         }
@@ -219,23 +220,23 @@ impl Terms<'_, '_> {
         [v4, v6, whole, headed, tcp, udp]: [&Formula; 6],
         signable: &Formula,
     ) -> Formula {
-        let policy = self.sets.policy();
+        let numbering = self.sets.numbering();
+        let (interfaces, certificates) = (numbering.all_interfaces, numbering.all_certificates);
+        let has_names = numbering.names;
         let has_payload = all([headed.clone(), any([tcp.clone(), udp.clone()])]);
-        let certificates: usize =
-            policy.authorities.iter().map(|authority| authority.certificates.len()).sum();
         let has_certificate = self.present(Axis::Cert);
         let mut numbers = vec![(Axis::Cert.absent(), Axis::Cert.absent())];
-        numbers.extend((certificates > 0).then(|| (0, certificates as u32 - 1)));
+        numbers.extend((certificates > 0).then(|| (0, certificates - 1)));
         numbers.sort_unstable();
         let named = self.present(Axis::Sni);
         let mut parts = vec![
-            self.ranges(Axis::Iface, vec![(0, policy.interfaces.len() as u32)]),
+            self.ranges(Axis::Iface, vec![(0, interfaces)]),
             both_or_neither(self.present(Axis::Payload), has_payload),
             self.ranges(Axis::Cert, numbers),
             any([not(has_certificate), signable.clone()]),
             any([not(named.clone()), all([whole.clone(), udp.clone()])]),
         ];
-        if policy.mappers.is_empty() {
+        if !has_names {
             parts.push(not(named));
         }
         let prefixes = self.sets.prefixes();

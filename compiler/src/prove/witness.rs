@@ -13,8 +13,16 @@ use crate::lower::formula::Classes;
 use crate::lower::nested::Nested;
 use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, TRAILER_BYTES, UDP};
 
-const SOURCES4: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 51, 100, 7), Ipv4Addr::new(8, 8, 4, 4)];
-const DESTINATIONS4: [Ipv4Addr; 2] = [Ipv4Addr::new(203, 0, 113, 1), Ipv4Addr::new(8, 8, 8, 8)];
+const SOURCES: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 4, 4)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 7, 0, 0, 0, 0, 1)),
+];
+const DESTINATIONS: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
+    IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)),
+    IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
+];
 
 /// A packet, and what must be known of it beforehand.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -36,7 +44,7 @@ fn plain(axis: Axis) -> Vec<u32> {
     };
     match field {
         Field::Src | Field::Dst | Field::Flow => vec![0],
-        Field::Dport => vec![443, 80, field.absent()],
+        Field::Dport => vec![443, 80, 8_080, 22, 53, field.absent()],
         Field::Sport => vec![50_000, 40_000, field.absent()],
         Field::Proto => vec![TCP.into(), UDP.into(), ICMP.into(), ICMP6.into()],
         Field::TcpFlags => vec![FLAG_SYN, FLAG_ACK, field.absent()],
@@ -72,19 +80,32 @@ pub fn classes(diagrams: &Diagrams, cut: &Classes, root: Ref) -> Vec<u32> {
 
 fn liked(cut: &Classes, axis: Axis) -> Vec<u32> {
     match axis {
-        Axis::Of(Field::Src) => SOURCES4.iter().map(|&addr| cut.v4[0].class(addr.into())).collect(),
-        Axis::Of(Field::Dst) => DESTINATIONS4.iter().map(|&addr| cut.v4[1].class(addr.into())).collect(),
+        Axis::Of(Field::Src) => SOURCES.iter().map(|&addr| class_of(cut, 0, addr)).collect(),
+        Axis::Of(Field::Dst) => DESTINATIONS.iter().map(|&addr| class_of(cut, 1, addr)).collect(),
         Axis::Free(_) => vec![0],
         _ => plain(axis).into_iter().map(|value| cut.small[axis.index()].class(value)).collect(),
     }
 }
 
-/// A packet of these classes, by index of the axis.
+/// `at`: of the source 0, of the destination 1.
+fn class_of(cut: &Classes, at: usize, addr: IpAddr) -> u32 {
+    match addr {
+        IpAddr::V4(addr) => cut.v4[at].class(addr.into()),
+        IpAddr::V6(addr) => cut.v6[at].class(addr.into()),
+    }
+}
+
+/// A value of an axis other than the addresses, as `packet` chooses it.
+pub fn value(cut: &Classes, classes: &[u32], axis: Axis) -> u32 {
+    small(&cut.small[axis.index()], classes[axis.index()], &plain(axis))
+}
+
+/// A packet of these classes, by index of the axis; interfaces and certificates have the policy's own numbers.
 pub fn packet(policy: &Policy, cut: &Classes, classes: &[u32]) -> Chosen {
-    let of = |axis: Axis| small(&cut.small[axis.index()], classes[axis.index()], &plain(axis));
+    let of = |axis: Axis| value(cut, classes, axis);
     let value = |field: Field| of(field.into());
-    let src = address(cut, 0, classes[Field::Src as usize], &SOURCES4, None);
-    let dst = address(cut, 1, classes[Field::Dst as usize], &DESTINATIONS4, Some(src));
+    let src = address(cut, 0, classes[Field::Src as usize], &SOURCES, None);
+    let dst = address(cut, 1, classes[Field::Dst as usize], &DESTINATIONS, Some(src));
     let (v6, frag) = (src.is_ipv6(), value(Field::Frag));
     let number = value(Field::Proto) as u8;
     let (sport, dport) = (value(Field::Sport) as u16, value(Field::Dport) as u16);
@@ -126,7 +147,7 @@ pub fn packet(policy: &Policy, cut: &Classes, classes: &[u32]) -> Chosen {
 }
 
 /// The trailer of a certificate, by its number over all authorities.
-fn signed(policy: &Policy, number: u32) -> Option<Signed> {
+pub fn signed(policy: &Policy, number: u32) -> Option<Signed> {
     let mut left = number as usize;
     for (authority, item) in (0..).map(AuthorityId).zip(&policy.authorities) {
         if left < item.certificates.len() {
@@ -188,9 +209,9 @@ fn small(runs: &Runs<u32>, class: u32, plain: &[u32]) -> u32 {
 }
 
 /// An address of the class: a plain one, else one that can be routed and is not the other end's, else any.
-fn address(cut: &Classes, at: usize, class: u32, plain: &[Ipv4Addr], other: Option<IpAddr>) -> IpAddr {
-    if let Some(&addr) = plain.iter().find(|&&addr| cut.v4[at].class(addr.into()) == class) {
-        return addr.into();
+fn address(cut: &Classes, at: usize, class: u32, plain: &[IpAddr], other: Option<IpAddr>) -> IpAddr {
+    if let Some(&addr) = plain.iter().find(|&&addr| class_of(cut, at, addr) == class) {
+        return addr;
     }
     let is_other = |ip: IpAddr| other == Some(ip);
     let usable4 =

@@ -7,6 +7,7 @@ pub mod check;
 pub mod compile;
 pub mod demo;
 pub mod detach;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod explain_code;
@@ -26,6 +27,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
         Verb::Explain(args) => explain::run(args, console),
         Verb::ExplainCode(args) => explain_code::run(args, console),
         Verb::Graph(args) => graph::run(args, console),
+        Verb::Diff(args) => diff::run(args, console),
         Verb::Fmt(args) => fmt::run(args, console),
         Verb::Import(args) => import::run(args, console),
         Verb::Compile(args) => compile::run(args, console),

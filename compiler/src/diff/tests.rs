@@ -1,0 +1,231 @@
+//! Pairs of policies as text: those that mean the same, and those that do not, with what is told of them.
+
+use std::path::Path;
+
+use policy_lang::policy::Policy;
+use policy_lang::source::{Loader, Sources};
+
+use super::{Change, Report, Why, run};
+use crate::prove::Written;
+
+struct Nowhere;
+
+impl Loader for Nowhere {
+    fn load(&self, _: &Path) -> Result<String, String> {
+        Err("no such file".to_owned())
+    }
+}
+
+fn checked(text: &str) -> (Policy, Sources) {
+    let checked = policy_lang::check("p.lbp", text.to_owned(), &Nowhere);
+    let Some(policy) = checked.policy else { panic!("{:?}\n{text}", checked.diagnostics) };
+    (policy, checked.sources)
+}
+
+fn diff(old: &str, new: &str) -> Report {
+    let (old, new) = (checked(old), checked(new));
+    run((&old.0, &old.1), (&new.0, &new.1)).unwrap()
+}
+
+const ITEMS: &str = "lbp 1
+set bogons : net = { 10.0.0.0/8, 192.0.2.0/24 }
+vip web { address 203.0.113.80; ports tcp 80, 443 }
+pool app { pick maglev 1_009 by flow; via nat; source 10.0.0.1; ports 1000-1999; backend a1 10.0.0.11:8080; backend a2 10.0.0.12:8080 }
+track conns { idle tcp 5m; max 64 }
+limit calm { per src v4 /24 v6 /64; rate 10 syn/s; burst 2; max 1_000 }
+limit idle { per src v4 /24 v6 /64; rate 10 syn/s; burst 2; max 1_000 }
+side inside when src in app
+side outside otherwise
+";
+
+/// Policies of these chains, with the same items.
+fn of_chains(old: &str, new: &str) -> Report {
+    diff(&policy(old), &policy(new))
+}
+
+fn policy(chain: &str) -> String {
+    format!("{ITEMS}policy p {{ default drop }} =\n  {chain}\n")
+}
+
+fn assert_equal(old: &str, new: &str) {
+    let report = of_chains(old, new);
+    assert!(report.is_equal(), "{}", told(&report));
+    let report = of_chains(new, old);
+    assert!(report.is_equal(), "{}", told(&report));
+}
+
+/// A line for each change and each region.
+fn told(report: &Report) -> String {
+    // Whose items do not matter, as no interface is among them.
+    let (policy, _) = checked(&policy("drop"));
+    let mut lines = Vec::new();
+    for setting in &report.settings {
+        lines.push(format!("{}: {} => {}", setting.name, setting.before, setting.after));
+    }
+    let mut changes = |changes: &[Change], mark: &str| {
+        for change in changes {
+            lines.push(match &change.why {
+                Why::Fate { before, after } => format!("{mark}{before} => {after}"),
+                Why::Observed { before, after } => format!("{mark}{before:?} => {after:?}"),
+                Why::Items(items) => {
+                    let items = items.iter().map(|item| {
+                        let slots: Vec<_> =
+                            item.slots.iter().map(|moved| (moved.v6, moved.slots, moved.moved)).collect();
+                        format!("{} {}: {:?} {slots:?}", item.word, item.names.1, item.settings)
+                    });
+                    mark.to_owned() + &items.collect::<Vec<_>>().join(", ")
+                }
+            });
+            for region in &change.regions {
+                let witness = &region.witness;
+                let seen = match &witness.at_once {
+                    Some((before, after)) => format!("{before} => {after}"),
+                    None => format!("when {}", witness.takes.join(" and ")),
+                };
+                lines.push(format!("  {}", region.guard.short));
+                lines.push(format!("    {}: {seen}", Written(&policy, &witness.packets.1)));
+            }
+            if change.more != Some(0) {
+                lines.push(format!("  and {:?} more", change.more));
+            }
+        }
+    };
+    changes(&report.changes, "");
+    changes(&report.observed, "only observed: ");
+    lines.extend(
+        report
+            .lost
+            .iter()
+            .map(|lost| format!("{} {} => {}: {}", lost.word, lost.before, lost.after, lost.loses)),
+    );
+    lines.join("\n") + "\n"
+}
+
+#[test]
+fn form_order_and_nesting_do_not_matter() {
+    assert_equal(
+        "match { tcp.dport == 80 -> drop; udp.dport == 80 -> pass; else -> drop }",
+        "match { udp.dport == 80 -> pass; else -> drop }",
+    );
+    assert_equal(
+        "match { tcp.dport == 80 and src in bogons -> pass; tcp.dport == 80 -> forward; else -> drop }",
+        "match { tcp.dport == 80 -> match { src in bogons -> pass; else -> forward }; else -> drop }",
+    );
+    assert_equal(
+        "match { tcp.dport == 80 -> drop; tcp.dport == 81 -> forward; else -> pass }",
+        "match { tcp.dport == 81 -> forward; tcp.dport == 80 -> drop; else -> pass }",
+    );
+    assert_equal(
+        "match { src in { 10.0.0.0/9, 10.128.0.0/9, 192.0.2.0/24 } -> drop; else -> pass }",
+        "match { src in bogons -> drop; else -> pass }",
+    );
+}
+
+#[test]
+fn a_stage_in_front_of_a_match_is_that_stage_in_each_arm() {
+    assert_equal(
+        "limit calm (exceed -> drop) -> match { ttl > 9 -> pass; else -> drop }"
+            .replace("ttl > 9", "ttl in 9-255")
+            .as_str(),
+        "match { ttl in 9-255 -> limit calm (exceed -> drop) -> pass; else -> limit calm (exceed -> drop) -> drop }",
+    );
+}
+
+#[test]
+fn what_can_not_happen_does_not_count() {
+    // Only SYNs are counted by the limit.
+    assert_equal(
+        "limit calm (exceed -> drop) -> pass",
+        "match { tcp.flags in { syn, syn-fin, syn-rst, syn-fin-rst } -> limit calm (exceed -> drop) -> pass; else -> pass }",
+    );
+    // `forward` drops these itself.
+    assert_equal("match { ttl in 0-1 -> drop; else -> forward }", "forward");
+    assert_equal("every 2 { 1 -> drop; 2 -> drop }", "drop");
+    assert_equal(
+        "match { icmp.type == echo-request -> reply echo; icmp6.type == echo-request -> reply echo; else -> drop }",
+        "reply echo",
+    );
+}
+
+#[test]
+fn a_new_name_is_no_change_but_loses_state() {
+    let chain = "match { from inside -> translate back -> forward; to web -> limit calm (exceed -> drop) -> track conns -> translate app -> forward; else -> drop }";
+    let old = policy(chain);
+    let new = ["calm", "app", "conns", "inside"]
+        .iter()
+        .fold(old.clone(), |text, name| text.replace(name, &format!("{name}2")));
+    let report = diff(&old, &new);
+    assert!(report.is_equal());
+    insta::assert_snapshot!(told(&report));
+}
+
+#[test]
+fn an_end_that_changes_is_told_by_its_region() {
+    insta::assert_snapshot!(told(&of_chains(
+        "match { to web -> pass; src in bogons -> drop; else -> pass }",
+        "match { to web -> pass; src in 10.0.0.0/8 -> drop; udp.dport == 53 -> reject; else -> pass }"
+            .replace("reject", "drop")
+            .as_str(),
+    )));
+}
+
+#[test]
+fn items_with_other_settings_are_told_once() {
+    let chain = "match { from inside -> translate back -> forward; to web -> limit calm (exceed -> drop) -> track conns -> translate app -> forward; else -> drop }";
+    let old = policy(chain);
+    let new = old.replacen("rate 10 syn/s", "rate 20 syn/s", 1);
+    insta::assert_snapshot!(told(&diff(&old, &new)));
+    let new =
+        old.replace("backend a2 10.0.0.12:8080", "backend a2 10.0.0.12:8080; backend a3 10.0.0.13:8080");
+    insta::assert_snapshot!(told(&diff(&old, &new)));
+}
+
+#[test]
+fn state_apart_is_another_meaning() {
+    // One bucket for both ports, or one for each.
+    insta::assert_snapshot!(told(&of_chains(
+        "match { tcp.dport in { 80, 81 } -> limit calm (exceed -> drop) -> pass; else -> drop }",
+        "match { tcp.dport == 80 -> limit calm (exceed -> drop) -> pass; tcp.dport == 81 -> limit idle (exceed -> drop) -> pass; else -> drop }",
+    )));
+}
+
+#[test]
+fn an_exit_that_changes_takes_what_leads_there() {
+    insta::assert_snapshot!(told(&of_chains(
+        "match { to web -> limit calm (exceed -> drop) -> pass; else -> drop }",
+        "match { to web -> limit calm (exceed -> pass) -> pass; else -> drop }",
+    )));
+    insta::assert_snapshot!(told(&of_chains(
+        "match { icmp.type == 8 -> every 2 { 1 -> drop; 2 -> pass }; else -> drop }",
+        "match { icmp.type == 8 -> every 2 { 1 -> drop; 2 -> drop }; else -> drop }",
+    )));
+    insta::assert_snapshot!(told(&of_chains(
+        "match { from inside -> translate back -> forward; to web -> track conns -> translate app -> forward; else -> drop }",
+        "match { from inside -> translate back (invalid -> pass) -> forward; to web -> track conns (invalid -> pass) -> translate app -> forward; else -> drop }",
+    )));
+}
+
+#[test]
+fn counters_are_only_observed() {
+    let report = of_chains(
+        "match { to web -> count seen -> pass; else -> drop }",
+        "match { to web -> count met -> pass; else -> drop }",
+    );
+    assert!(report.is_equal());
+    insta::assert_snapshot!(told(&report));
+}
+
+#[test]
+fn packets_that_never_reach_the_tree_have_settings() {
+    let old = policy("pass");
+    let new = old.replace("default drop", "default drop; other pass; fragments pass; neighbours drop");
+    insta::assert_snapshot!(told(&diff(&old, &new)));
+}
+
+#[test]
+fn families_that_are_treated_alike_are_told_together() {
+    insta::assert_snapshot!(told(&of_chains(
+        "match { from inside -> translate back -> forward; src in bogons -> drop; to web -> forward; else -> pass }",
+        "match { from inside -> translate back -> forward; src in bogons -> drop; to web -> forward; else -> drop }",
+    )));
+}
