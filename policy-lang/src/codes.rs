@@ -194,6 +194,7 @@ pub const PAGES: &[Page] = &[
     page!("W0430", "warnings/w0430-tcp-has-no-name"),
     page!("W0431", "warnings/w0431-unproven-source"),
     page!("W0432", "warnings/w0432-twice-in-a-list"),
+    page!("W0433", "warnings/w0433-burst-of-days"),
     page!("W0434", "warnings/w0434-no-syns"),
     page!("W0435", "warnings/w0435-no-flows"),
     page!("W0436", "warnings/w0436-never-starts"),

@@ -180,6 +180,35 @@ proptest! {
     }
 }
 
+#[test]
+fn what_is_in_a_packet_reads_as_it_is_written() {
+    const ITEMS: &str = "
+interface lan { device eth0 }
+authority devices {
+  key 3 036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296
+  key 7 037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978
+}
+policy p { default drop } =
+  match { iface == lan -> verify devices -> pass; else -> drop }
+";
+    for words in [
+        "udp src 10.0.0.1:5 dst 10.0.0.2:443 iface lan sni \"a.example\"",
+        "udp src 10.0.0.1:5 dst 10.0.0.2:443 signed devices 7",
+        "udp src [2001:db8::1]:5 dst [2001:db8::2]:443 ttl 9 payload 0x0000 signed devices 3 forged",
+        "udp src 10.0.0.1:5 dst 10.0.0.2:443 sni \"a.example\" signed devices 3",
+        "udp src 10.0.0.1:5 dst 10.0.0.2:443 payload 0x0100",
+        "udp src 10.0.0.1:5 dst 10.0.0.2:443 len 40",
+        "tcp syn-ack src 10.0.0.1:5 dst 10.0.0.2:443 seq 7 ack 4294967295 vlan 12 iface lan",
+        "icmp echo-request src 10.0.0.1 dst 10.0.0.2 code 1 id 9",
+        "icmp6 129 src 2001:db8::1 dst 2001:db8::2 dscp 46 frag first len 68",
+        "proto 47 src 10.0.0.1 dst 10.0.0.2 frag later len 30",
+    ] {
+        let policy = checked(&format!("{ITEMS}expect \"x\" {{ packet {words} => drop }}"));
+        let Step::Packet { packet, .. } = &policy.expects[0].steps[0] else { panic!("{words}") };
+        assert_eq!(Written(&policy, packet).to_string(), format!("packet {words}"));
+    }
+}
+
 struct NoFiles;
 
 impl Loader for NoFiles {

@@ -23,7 +23,9 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
             _ => {}
         },
     );
-    for (id, place) in flows.into_iter().filter(|(id, _)| !tracked.contains(id)) {
+    tracked.sort_unstable();
+    sets.sort_unstable();
+    for (id, place) in flows.into_iter().filter(|(id, _)| tracked.binary_search(id).is_err()) {
         let Some(tracker) = policy.trackers.get(id.index()) else { continue };
         report
             .warning("W0435", place, format!("`{}` never knows a flow", tracker.name))
@@ -31,7 +33,6 @@ pub(super) fn check(policy: &Policy, order: &[TreeId], report: &mut Report) {
             .because(format!("no way of a packet leads through `track {}`", tracker.name))
             .help("track the flows that are meant, or ask the tracker that does");
     }
-    sets.sort_unstable();
     for (id, place) in banned.into_iter().filter(|(id, _)| sets.binary_search(id).is_err()) {
         let Some(set) = policy.sets.get(id.index()) else { continue };
         report

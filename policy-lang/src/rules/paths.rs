@@ -109,8 +109,10 @@ impl Walk<'_> {
     fn chain(&mut self, chain: &Chain, mut known: Known) {
         for (at, stage) in chain.stages.iter().enumerate() {
             let rest = chain.stages.get(at + 1..).unwrap_or(&[]);
-            let follows = rest.iter().any(|stage| matches!(stage.kind, StageKind::Track { .. }));
-            let is_tracked_later = follows || tracker_behind(&chain.tail, self.tracks);
+            let is_track = |stage: &Stage| matches!(stage.kind, StageKind::Track { .. });
+            // Few stages ask; the search goes through all that is behind the chain.
+            let is_tracked_later = matches!(stage.kind, StageKind::Limit { .. } | StageKind::Verify { .. })
+                && (rest.iter().any(is_track) || tracker_behind(&chain.tail, self.tracks));
             Site { policy: self.policy, known, stage, is_tracked_later }.check(self.report);
             for (_, exit) in stage.kind.exits() {
                 self.chain(&exit.chain, known);

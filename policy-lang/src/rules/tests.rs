@@ -245,6 +245,14 @@ fn somebody_asks_who_is_banned() {
 }
 
 #[test]
+fn a_burst_comes_back_within_a_day() {
+    let limited =
+        |settings: &str| format!("+limit l {{ {settings} }}\nttl == 1 -> limit l (exceed -> drop) -> pass");
+    finds("W0433", &limited("rate 60 pkt/h; burst 1_441"), &limited("rate 60 pkt/h; burst 1_440"));
+    finds("W0433", &limited("rate 8 bit/s; burst 1GiB"), &limited("rate 1 Mbit/s; burst 1GiB"));
+}
+
+#[test]
 fn a_list_says_each_thing_once() {
     let list = |values: &str| format!("+set s : net = {{ {values} }}\nsrc in s -> drop");
     finds("W0432", &list("10.0.0.0/8, 10.1.0.0/16"), &list("10.0.0.0/8, 11.1.0.0/16"));

@@ -6,6 +6,9 @@ use crate::ast::{Block, Setting, Word};
 use crate::policy::{Limit, LimitKey, LimitUnit};
 use crate::value::quantity::{self, Rate};
 
+/// A burst that takes longer to come back is hardly meant.
+const LONGEST_REFILL: std::time::Duration = std::time::Duration::from_secs(86_400);
+
 impl Typing<'_> {
     pub(super) fn type_limits(&mut self) {
         for (name, block) in &self.declared.limits {
@@ -88,6 +91,16 @@ impl Typing<'_> {
                 .warning("W0407", setting.span, "the burst is smaller than a full packet of 1,500 bytes")
                 .because("a packet larger than the burst never passes")
                 .help("let the burst be 2KiB at least");
+        }
+        let refill = u128::from(burst) * rate.per.as_millis() / u128::from(rate.amount).max(1);
+        if refill > LONGEST_REFILL.as_millis() {
+            self.report
+                .warning("W0433", setting.span, "the burst is more than the rate brings in a day")
+                .because(format!(
+                    "who has used it up has it again after {} days; until then only the rate is let through",
+                    refill.div_ceil(86_400_000)
+                ))
+                .help("lower the burst, or raise the rate");
         }
     }
 

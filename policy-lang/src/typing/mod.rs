@@ -367,3 +367,6 @@ pub(crate) fn backends_of(pool: &Pool) -> AddrSet {
     }
     loose.merged()
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,8 +238,7 @@ fn balancer() -> impl Strategy<Value = String> {
 
 fn flows() -> impl Strategy<Value = String> {
     let name = proptest::sample::select(&["", "*."][..]).prop_flat_map(|star| {
-        "[a-z0-9]([a-z0-9_-]{0,6}[a-z0-9])?(\\.[A-Z0-9]{1,4}){0,3}"
-            .prop_map(move |name| format!("{star}{name}"))
+        "[a-z]([a-z0-9_-]{0,6}[a-z0-9])?(\\.[A-Z0-9]{1,4}){0,3}".prop_map(move |name| format!("{star}{name}"))
     });
     let mapping = (name, any::<[u8; 2]>(), 1u16..);
     let listens = (1u16.., "[a-z][!#-&(-.0-9;-~]{0,14}");
