@@ -51,6 +51,9 @@ impl Hellos {
 
     /// Takes the payload of one datagram: its records in order, up to the first that is no plain handshake record.
     pub fn read(&mut self, datagram: &[u8]) -> Hello {
+        if self.protocol == MapperProtocol::Quic {
+            return Hello::Other;
+        }
         let mut rest = datagram;
         let mut is_first = true;
         while let Some((&[kind, major, minor, epoch1, epoch2, ..], _)) =
