@@ -108,3 +108,35 @@ impl Look {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Relative luminance (WCAG 2.2).
+    fn luminance(colour: &str) -> f64 {
+        let part = |at: usize| {
+            let part = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if part <= 0.04045 { part / 12.92 } else { ((part + 0.055) / 1.055).powf(2.4) }
+        };
+        0.2126 * part(1) + 0.7152 * part(3) + 0.0722 * part(5)
+    }
+
+    fn contrast(one: &str, other: &str) -> f64 {
+        let (one, other) = (luminance(one), luminance(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    }
+
+    #[test]
+    fn letters_stand_out_and_no_two_looks_are_alike() {
+        let paints = LOOKS.map(Look::paint);
+        for paint in paints.iter().chain([&FADED]) {
+            assert!(contrast(paint.fill, paint.text) >= 4.5, "{paint:?}");
+            // Graphical objects: 3 to 1 (WCAG 2.2, 1.4.11), on the white of a frame.
+            assert!(contrast(paint.line, "#ffffff") >= 3.0, "{paint:?}");
+        }
+        for (at, one) in paints.iter().enumerate() {
+            assert!(paints[at + 1..].iter().all(|other| (one.fill, one.line) != (other.fill, other.line)));
+        }
+    }
+}
