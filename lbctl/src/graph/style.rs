@@ -52,6 +52,10 @@ pub const LOOKS: [Look; 14] = [
     Look::More,
 ];
 
+/// Letters on a light ground, and those that matter less.
+pub const DARK: &str = "#0f172a";
+pub const QUIET: &str = "#4f5d6f";
+
 /// Of what no packet reaches.
 pub const FADED: Paint = Paint { fill: "#f4f5f7", line: "#8b95a3", text: "#5f6b7a" };
 
@@ -68,7 +72,7 @@ pub fn verdict(end: End) -> Verdict {
 impl Look {
     /// Letters stand out from their box by 4.5 to 1 at least (WCAG 2.2, 1.4.3).
     pub fn paint(self) -> Paint {
-        let light = |fill, line| Paint { fill, line, text: "#0f172a" };
+        let light = |fill, line| Paint { fill, line, text: DARK };
         let dark = |fill| Paint { fill, line: fill, text: "#ffffff" };
         match self {
             Look::Start => dark("#334155"),
@@ -132,6 +136,7 @@ mod tests {
         let paints = LOOKS.map(Look::paint);
         for paint in paints.iter().chain([&FADED]) {
             assert!(contrast(paint.fill, paint.text) >= 4.5, "{paint:?}");
+            assert!(paint.text != DARK || contrast(paint.fill, QUIET) >= 4.5, "{paint:?}");
             // Graphical objects: 3 to 1 (WCAG 2.2, 1.4.11), on the white of a frame.
             assert!(contrast(paint.line, "#ffffff") >= 3.0, "{paint:?}");
         }

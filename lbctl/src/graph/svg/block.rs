@@ -1,7 +1,7 @@
 //! Owns where the boxes of one chain go: steps level on a line, ways below each other in their order, exits below their
 //! step. No box covers another and no wire runs over one, by construction. Never where a tree as a whole goes.
 
-use compiler::figure::{Chain, Exit, Kind, Select, Step, Tail, end_label};
+use compiler::figure::{Chain, Exit, Kind, Label, Select, Step, Tail, end_label};
 
 use unicode_width::UnicodeWidthStr;
 
@@ -187,7 +187,8 @@ fn selector(block: &mut Block, select: &Select, reached: bool, trees: &[(String,
             full.push(label);
         }
         let mut least = ROW + (shown.len() as i32 - 1) * LINE;
-        texts.extend(shown);
+        let quiet = way.chain.reached != reached || matches!(way.label, Label::More(_));
+        texts.extend(shown.into_iter().map(|text| if quiet { text.quiet() } else { text }));
         if reached && !way.chain.reached {
             texts.push(Text::new(9, y + least + 4, Size::Small, "unreachable").quiet());
             least += SMALL;

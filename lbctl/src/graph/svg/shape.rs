@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::graph::style::{FADED, Look, Paint};
+use crate::graph::style::{DARK, FADED, Look, Paint, QUIET};
 
 /// Pixels from the upper left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -179,7 +179,7 @@ pub fn write(shape: &Shape, out: &mut String) {
         }
         Shape::Wire(wire) => write_wire(wire, out),
         Shape::Node(node) => write_node(node, out),
-        Shape::Text(text) => write_text(text, "#1e293b", out),
+        Shape::Text(text) => write_text(text, DARK, out),
     };
 }
 
@@ -218,7 +218,7 @@ fn write_text(text: &Text, colour: &str, out: &mut String) -> std::fmt::Result {
     let Text { x, y, .. } = text;
     let size = text.size.pixels();
     let bold = if text.bold { " font-weight=\"600\"" } else { "" };
-    let colour = if text.quiet && colour == "#1e293b" { "#526072" } else { colour };
+    let colour = if text.quiet && colour == DARK { QUIET } else { colour };
     writeln!(
         out,
         "<text x=\"{x}\" y=\"{y}\" font-size=\"{size}\" fill=\"{colour}\"{bold}>{}</text>",
