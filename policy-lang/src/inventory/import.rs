@@ -76,7 +76,7 @@ pub fn import(files: Vec<Source>, form: Form, options: &Options) -> Imported {
         return Imported { text: written, policy: checked.policy, sources, diagnostics, broken: false };
     }
     // The same once more, now with words that are placed in the files.
-    let diagnostics = made.errors_in_files(&sources);
+    let (sources, diagnostics) = made.errors_in_files(&sources);
     if diagnostics.is_empty() {
         return Imported { broken: true, ..Imported::refused(checked.sources, checked.diagnostics) };
     }
@@ -122,7 +122,7 @@ impl Made {
     }
 
     /// What is wrong with the items, where they are written in a file.
-    fn errors_in_files(self, sources: &Sources) -> Vec<Diagnostic> {
+    fn errors_in_files(self, sources: &Sources) -> (Sources, Vec<Diagnostic>) {
         let mut report = Report::default();
         let root = format!("lbp 1\n{}", self.tree);
         let mut loaded: Loaded = load::load("<imported>", root, &NoFiles, &mut report);
@@ -133,7 +133,7 @@ impl Made {
         typing::policy(&mut loaded, &NoFiles, &mut report, &mut typing::Asked::default());
         let mut found = report.into_sorted();
         found.retain(|one| one.severity == Severity::Error && one.primary.0.file != FileId(0));
-        found
+        (loaded.sources, found)
     }
 }
 
