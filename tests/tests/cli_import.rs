@@ -56,6 +56,47 @@ fn exact_names_go_before_stars_and_one_name_is_for_all_others() {
     insta::assert_snapshot!(tree);
 }
 
+/// An import runs the tests that it writes, and gives nothing where one fails.
+#[test]
+fn imported_policies_pass_their_own_tests() {
+    let backend = |ip: &str, more: &str| {
+        format!("[[backends]]\nid = {}\nip = \"{ip}\"\nport = 9\n{more}", ip.len() + more.len())
+    };
+    let open = "[load_balancer]\nrequire_cert_auth = false\n";
+    let sources = "source = [\"fd00::254\", \"10.9.9.9\"]\nports = \"10000-10001\"\n";
+    let taken: String = (1..=254)
+        .map(|host| format!("[[backends]]\nid = {host}\nip = \"198.51.100.{host}\"\nport = 9\n"))
+        .collect();
+    let weighted = "algorithm = \"weighted\"\n";
+    for (text, tests) in [
+        (format!("{open}{}", backend("198.51.100.1", "")), 1),
+        (format!("{open}{}", backend("2001:db8::1", "")), 1),
+        (
+            format!(
+                "{open}{sources}{}{}",
+                backend("10.0.0.1", ""),
+                backend("fd00::11", "max_connections = 1\n")
+            ),
+            1,
+        ),
+        (format!("{open}{weighted}{}{}", backend("10.0.0.1", "weight = 0\n"), backend("fd00::1", "")), 1),
+        (format!("{open}{taken}"), 0),
+    ] {
+        let desk = Desk::new(&[("any.toml", &text)]);
+        for port in ["8080", "53", "54"] {
+            let ran = import(&desk, &["any.toml", "--port", port]);
+            assert_eq!((ran.code, ran.out.matches("\nexpect ").count()), (Some(0), tests), "{text}\n{ran}");
+        }
+    }
+    let flows = "port: 53\naddr: \"2001:db8::1\"\ninterface: eth0\nsniMappings:\n";
+    for (name, host) in [("*", "2001:db8::2"), ("*.a", "2001:db8::2"), ("a", "fd00::1")] {
+        let text = format!("{flows}- {{fqdn: \"{name}\", ipv4: \"{host}\", port: 5}}\n");
+        let desk = Desk::new(&[("any.yml", &text)]);
+        let ran = import(&desk, &["any.yml"]);
+        assert_eq!((ran.code, ran.out.matches("\nexpect ").count()), (Some(0), 1), "{text}\n{ran}");
+    }
+}
+
 #[test]
 fn options_say_what_the_file_does_not() {
     let desk = desk(&["lb_config.toml"]);

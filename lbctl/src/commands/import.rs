@@ -70,6 +70,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let found = findings::judge(diagnostics, &[])?;
     if let Some(policy) = &policy {
         broken |= !compiler::prove::run(policy).diagnostics().is_empty();
+        broken |= !compiler::expect::run(policy, &sources, None).passed();
     }
     if !args.json {
         let colours = console.err_colours();

@@ -1,5 +1,5 @@
-//! Owns the step from what a certificate balancer's file says to items of the language, and to the tree that does what
-//! that balancer does. Never the types of those items.
+//! Owns the step from what a certificate balancer's file says to items of the language. Never the types of those items,
+//! and never what is done with packets.
 
 use super::balancer::{Algorithm, Backend, Balancer, Certificate, Key};
 use super::fields::Placed;
@@ -137,56 +137,4 @@ fn backend(backend: &Backend, weighs: bool) -> Setting {
         words.push(word("drain", backend.enabled.span));
     }
     setting("backend", backend.span, vec![words])
-}
-
-impl Balancer {
-    /// The whole policy but for its declarations: UDP to the port is the balancer's, and everything else this host's.
-    pub fn tree(&self, policy: &str, port: u16) -> String {
-        const HEAD: &str = "{ default drop; unparsed pass; other pass; fragments match }";
-        if !self.enabled.value {
-            return format!(
-                "# `enabled = false`: everything goes to this host.\npolicy {policy} {HEAD} = pass\n"
-            );
-        }
-        let (pool, track, authority) = (self.pool_name(), self.track_name(), self.authority_name());
-        let (mut verify, mut proof) = (String::new(), String::new());
-        if self.certified() {
-            verify = format!(
-                "      -> verify {authority} (
-        missing -> count auth_failed -> drop,
-        invalid -> count cert_invalid -> drop,
-        expired -> count cert_expired -> drop,
-        revoked -> count cert_invalid -> drop,
-        replayed -> count auth_failed -> drop
-      )
-      -> count auth_success
-"
-            );
-            proof = format!(
-                "
-assert \"no session without a certificate\" {{
-  never udp.dport == {port} reaches {pool} without {authority}
-}}
-"
-            );
-        }
-        format!(
-            "side B when src in {pool}
-side A otherwise
-
-# What is not for the balancer goes to this host, as it does without one; `else -> drop` makes it a firewall.
-policy {policy} {HEAD} =
-  match {{
-    from B -> translate back (invalid -> pass) -> forward
-    udp.dport == {port}
-      -> count total_packets
-{verify}      -> track {track} (full -> count no_session_left -> drop, invalid -> drop)
-      -> translate {pool} (empty -> count no_backend_available -> drop, ports -> count no_backend_available -> drop)
-      -> count load_balanced
-      -> forward
-    else -> pass
-  }}
-{proof}"
-        )
-    }
 }

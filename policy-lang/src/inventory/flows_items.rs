@@ -1,12 +1,11 @@
-//! Owns the step from what a flow balancer's file says to items of the language, and to the tree that does what that
-//! balancer does. Never the types of those items.
+//! Owns the step from what a flow balancer's file says to items of the language. Never the types of those items, and
+//! never what is done with packets.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::net::SocketAddr;
 
 use super::flows::{Flows, Mapping};
-use super::items::{declaration, one, quoted, setting, word};
+use super::items::{declaration, one, setting, word};
 use crate::ast::{Item, Word};
 
 /// Flows at once.
@@ -21,7 +20,7 @@ pub(super) struct Target<'f> {
     pub pool: String,
     address: SocketAddr,
     /// At least one.
-    mappings: Vec<&'f Mapping>,
+    pub mappings: Vec<&'f Mapping>,
 }
 
 impl Flows {
@@ -111,87 +110,6 @@ impl Flows {
             ],
         )
     }
-
-    /// The whole policy but for its declarations: UDP to the address and port is the balancer's, and everything else
-    /// this host's.
-    pub(super) fn tree(&self, policy: &str) -> String {
-        let targets = self.targets();
-        let pools: Vec<&str> = targets.iter().map(|target| target.pool.as_str()).collect();
-        let pools = match pools.as_slice() {
-            [one] => (*one).to_owned(),
-            all => format!("{{ {} }}", all.join(", ")),
-        };
-        let mut text = format!(
-            "side B when src in {pools}
-side A otherwise
-
-# What is not for the balancer goes to this host, as it does without one; `else -> drop` makes it a firewall.
-policy {policy} {{ default drop; unparsed pass; other pass; fragments match }} =
-  match {{
-    from B -> translate back (invalid -> pass) -> forward
-    iface == uplink and to listen
-      -> map hello (missing -> count no_name -> drop, invalid -> count bad_hello -> drop, full -> count no_flow_left -> drop)
-      -> by_name
-    else -> pass
-  }}
-
-# An exact name goes before one with a star, and the longer of two stars before the shorter.
-tree by_name =
-  match {{
-"
-        );
-        let mut arms: Vec<(&str, Vec<&str>)> = Vec::new();
-        for target in &targets {
-            let exact = |mapping: &&&Mapping| !mapping.name.value.starts_with('*');
-            let names: Vec<&str> =
-                target.mappings.iter().filter(exact).map(|mapping| mapping.name.value.as_str()).collect();
-            if !names.is_empty() {
-                arms.push((&target.pool, names));
-            }
-        }
-        let mut stars: Vec<(&str, &str)> = Vec::new();
-        let mut other = None;
-        for target in &targets {
-            for mapping in &target.mappings {
-                match mapping.name.value.as_str() {
-                    "*" => other = Some(target.pool.as_str()),
-                    name if name.starts_with('*') => stars.push((&target.pool, name)),
-                    _ => {}
-                }
-            }
-        }
-        stars.sort_by_key(|(_, name)| std::cmp::Reverse(name.len()));
-        arms.extend(stars.into_iter().map(|(pool, name)| (pool, vec![name])));
-        for (pool, names) in arms {
-            let guard = match names.as_slice() {
-                [name] if !name.starts_with('*') => format!("sni == {}", quoted(name)),
-                all => format!(
-                    "sni in {{ {} }}",
-                    all.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ")
-                ),
-            };
-            let _ = writeln!(text, "    {guard} -> {}", way(pool));
-        }
-        let otherwise = other.map_or_else(|| "count unknown_name -> drop".to_owned(), way);
-        let port = self.port.value;
-        let _ = write!(
-            text,
-            "    else -> {otherwise}
-  }}
-
-assert \"nobody comes to a host without its name\" {{
-  never udp.dport == {port} reaches by_name without hello
-}}
-"
-        );
-        text
-    }
-}
-
-fn way(pool: &str) -> String {
-    format!(
-        "track conns (full -> drop, invalid -> drop) -> translate {pool} (empty -> drop, ports -> drop) -> forward"
-    )
 }
 
 /// `a.example` is `to_a_example`, and `*.example` is `to_any_example`; so is no word of the language a name.

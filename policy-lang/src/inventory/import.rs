@@ -73,6 +73,9 @@ pub fn import(files: Vec<Source>, form: Form, options: &Options) -> Imported {
     let checked = crate::check("<imported>", written.clone().unwrap_or_else(|| made.text()), &NoFiles);
     if checked.policy.is_some() && written.is_some() {
         let diagnostics = report.into_sorted();
+        if let (Some(root), Some(text)) = (sources.files.first_mut(), &written) {
+            root.text.clone_from(text);
+        }
         return Imported { text: written, policy: checked.policy, sources, diagnostics, broken: false };
     }
     // The same once more, now with words that are placed in the files.

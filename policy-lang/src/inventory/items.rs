@@ -2,6 +2,7 @@
 //! Never which items there are.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use crate::ast::{Block, Item, Setting, Word};
 use crate::source::Span;
@@ -77,4 +78,12 @@ pub(super) fn grouped(number: u64) -> String {
     let groups: Vec<&str> =
         digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
     groups.join("_")
+}
+
+/// Addresses that are nobody's, for tests (RFC 5737 and RFC 3849).
+pub(super) fn strangers(v4: bool) -> impl Iterator<Item = IpAddr> {
+    (1..=254).map(move |host| match v4 {
+        true => IpAddr::from([198, 51, 100, host]),
+        false => IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::from(host)]),
+    })
 }

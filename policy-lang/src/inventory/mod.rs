@@ -4,9 +4,11 @@
 
 mod balancer;
 mod balancer_items;
+mod balancer_tree;
 mod fields;
 mod flows;
 mod flows_items;
+mod flows_tree;
 mod import;
 mod items;
 mod node;
