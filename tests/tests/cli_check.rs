@@ -178,7 +178,7 @@ policy p { default drop } = match {
     insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--deny", "everything"]), @r#"
     exit 2
     --- err
-    lbctl: error: --deny everything: neither a code such as W0101 nor one of the names implicit-exit
+    lbctl: error: --deny everything: neither a code such as W0101 nor one of the names implicit-exit, redundant-arm
     "#);
 }
 
