@@ -7,6 +7,7 @@ mod flow;
 mod header;
 mod hello;
 mod parse;
+mod quic;
 mod trailer;
 
 pub use build::{DST_MAC, SRC_MAC, build, build_in};

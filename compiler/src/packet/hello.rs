@@ -1,7 +1,9 @@
-//! Owns the DTLS ClientHello (RFC 6347, section 4.2; RFC 9147, section 5): making one that asks for a name, and finding the
-//! name in what a client sends. Never what a name leads to.
+//! Owns the ClientHello of DTLS (RFC 6347, section 4.2; RFC 9147, section 5) and QUIC (RFC 9001, section 4): making one of DTLS
+//! that asks for a name, and finding the name in what a client sends. Never what a name leads to.
 
 use policy_lang::policy::MapperProtocol;
+
+use super::quic;
 
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
@@ -34,6 +36,8 @@ pub enum Hello {
 pub struct Hellos {
     protocol: MapperProtocol,
     message: Option<Message>,
+    /// QUIC: the handshake's bytes from their start on, as far as they are there.
+    stream: Vec<Option<u8>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,13 +50,13 @@ struct Message {
 impl Hellos {
     /// Nothing yet of a hello of this protocol.
     pub fn of(protocol: MapperProtocol) -> Hellos {
-        Hellos { protocol, message: None }
+        Hellos { protocol, message: None, stream: Vec::new() }
     }
 
     /// Takes the payload of one datagram: its records in order, up to the first that is no plain handshake record.
     pub fn read(&mut self, datagram: &[u8]) -> Hello {
         if self.protocol == MapperProtocol::Quic {
-            return Hello::Other;
+            return self.read_quic(datagram);
         }
         let mut rest = datagram;
         let mut is_first = true;
@@ -73,6 +77,37 @@ impl Hellos {
             (rest, is_first) = (behind, false);
         }
         if is_first { Hello::Other } else { Hello::Partial }
+    }
+
+    /// Takes the payload of one datagram: the CRYPTO frames of its Initial packets.
+    fn read_quic(&mut self, datagram: &[u8]) -> Hello {
+        let fragments = match quic::crypto(datagram) {
+            Ok(fragments) => fragments,
+            Err(quic::NoInitial::Other) => return Hello::Other,
+            Err(quic::NoInitial::Broken) => return Hello::Broken,
+        };
+        for (offset, fragment) in fragments {
+            let end = offset.saturating_add(fragment.len());
+            if end > LONGEST {
+                return Hello::Broken;
+            }
+            self.stream.resize(self.stream.len().max(end), None);
+            let places = self.stream.iter_mut().skip(offset).zip(&fragment);
+            for (place, byte) in places {
+                if place.replace(*byte).is_some_and(|there| there != *byte) {
+                    return Hello::Broken;
+                }
+            }
+        }
+        let there: Vec<u8> = self.stream.iter().map_while(|byte| *byte).collect();
+        let Some((&[kind, l1, l2, l3], rest)) = there.split_first_chunk::<4>() else { return Hello::Partial };
+        if kind != CLIENT_HELLO {
+            return Hello::Other;
+        }
+        match rest.get(..u32::from_be_bytes([0, l1, l2, l3]) as usize) {
+            Some(whole) => asked_for(whole, false).unwrap_or(Hello::Broken),
+            None => Hello::Partial,
+        }
     }
 
     /// Takes the messages of one record; `None` if more is needed.
@@ -96,7 +131,7 @@ impl Hellos {
             }
             let bytes = self.message.as_ref().map(|message| message.bytes.iter().copied());
             if let Some(whole) = bytes.and_then(Iterator::collect::<Option<Vec<u8>>>) {
-                return Some(asked_for(&whole).unwrap_or(Hello::Broken));
+                return Some(asked_for(&whole, true).unwrap_or(Hello::Broken));
             }
             rest = behind;
         }
@@ -122,10 +157,11 @@ fn take(bytes: &[u8], at: usize, width: usize) -> Option<(&[u8], &[u8])> {
     bytes.get(at + width..)?.split_at_checked(length)
 }
 
-/// The name in a whole hello (RFC 6347, section 4.2.1; RFC 6066, section 3); `None` if it is malformed.
-fn asked_for(hello: &[u8]) -> Option<Hello> {
+/// The name in a whole hello (RFC 8446, section 4.1.2; RFC 6347, section 4.2.1, which adds a cookie; RFC 6066, section 3);
+/// `None` if it is malformed.
+fn asked_for(hello: &[u8], has_cookie: bool) -> Option<Hello> {
     let (_session, rest) = take(hello, 2 + 32, 1)?;
-    let (_cookie, rest) = take(rest, 0, 1)?;
+    let rest = if has_cookie { take(rest, 0, 1)?.1 } else { rest };
     let (_suites, rest) = take(rest, 0, 2)?;
     let (_compression, rest) = take(rest, 0, 1)?;
     if rest.is_empty() {

@@ -88,7 +88,71 @@ fn what_is_no_hello_is_told_from_a_broken_one() {
 #[test]
 fn a_hello_without_the_extension_asks_for_no_name() {
     let body = [&[0xfe, 0xfd][..], &[0; 32], &[0, 0, 0, 2, 0xc0, 0x2b, 1, 0]].concat();
-    assert_eq!(asked_for(&body), Some(Hello::Unnamed));
+    assert_eq!(asked_for(&body, true), Some(Hello::Unnamed));
     let other = [&body[..], &[0, 4, 0, 10, 0, 0]].concat();
-    assert_eq!(asked_for(&other), Some(Hello::Unnamed));
+    assert_eq!(asked_for(&other, true), Some(Hello::Unnamed));
+}
+
+/// A hello of TLS, which has no cookie, in the stream of a handshake.
+fn stream(name: &str) -> Vec<u8> {
+    let dtls = hello(name);
+    let body = &dtls[RECORD_HEADER + MESSAGE_HEADER..];
+    let body = [&body[..35], &body[36..]].concat();
+    [&[CLIENT_HELLO][..], &counted(3, &body)].concat()
+}
+
+#[test]
+fn quic_hellos_are_put_together_from_the_frames_of_initial_packets() {
+    let (id, name) = ([7; 8], Hello::Named("a.example".to_owned()));
+    let stream = stream("A.example");
+    let crypto = |from: usize, to: usize| {
+        let place =
+            [0x06, 0x40 | (from >> 8) as u8, from as u8, 0x40 | ((to - from) >> 8) as u8, (to - from) as u8];
+        [&place[..], &stream[from..to]].concat()
+    };
+    let read = |frames: &[Vec<u8>]| {
+        let mut hellos = Hellos::of(MapperProtocol::Quic);
+        let datagrams = (0..).zip(frames).map(|(number, frames)| quic::tests::initial(&id, number, frames));
+        datagrams.map(|datagram| hellos.read(&datagram)).last().unwrap()
+    };
+    let all = crypto(0, stream.len());
+    assert_eq!(read(std::slice::from_ref(&all)), name);
+    // Behind padding, a ping and an acknowledgement, and in parts that come the wrong way round.
+    let ack = [0x02, 5, 0, 1, 2, 0, 1];
+    let mixed = [&[0, 0, 1][..], &ack, &crypto(40, stream.len()), &[0; 9], &crypto(0, 40)].concat();
+    assert_eq!(read(&[mixed]), name);
+    assert_eq!(read(&[crypto(30, stream.len())]), Hello::Partial);
+    assert_eq!(read(&[crypto(30, stream.len()), crypto(0, 30)]), name);
+    // Two packets in one datagram.
+    let both = [
+        quic::tests::initial(&id, 0, &crypto(30, stream.len())),
+        quic::tests::initial(&id, 1, &crypto(0, 30)),
+    ];
+    assert_eq!(Hellos::of(MapperProtocol::Quic).read(&both.concat()), name);
+    assert_eq!(read(&[vec![0x1f; 40]]), Hello::Broken);
+    // DTLS is not QUIC.
+    assert_eq!(Hellos::of(MapperProtocol::Quic).read(&hello("a.example")), Hello::Other);
+}
+
+#[test]
+fn a_quic_packet_that_is_not_authentic_is_broken_and_another_version_none() {
+    let whole = quic::tests::initial(
+        &[7; 8],
+        0,
+        &[&[6, 0, 0x40, 100][..], &stream("a.example")[..], &[0; 90]].concat(),
+    );
+    let read = |at: usize, bit: u8| {
+        let mut packet = whole.clone();
+        packet[at] ^= bit;
+        Hellos::of(MapperProtocol::Quic).read(&packet)
+    };
+    for at in [6, 30, whole.len() - 1] {
+        assert_eq!(read(at, 1), Hello::Broken, "{at}");
+    }
+    assert_eq!(read(4, 2), Hello::Other);
+    assert_eq!(read(0, 0x80), Hello::Other);
+    for end in 0..whole.len() {
+        let cut = Hellos::of(MapperProtocol::Quic).read(&whole[..end]);
+        assert!(matches!(cut, Hello::Other | Hello::Broken), "{end}");
+    }
 }
