@@ -5,8 +5,10 @@
 
 mod arms;
 mod redundant;
+mod tables;
 #[cfg(test)]
 mod tests;
+mod vips;
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,6 +37,7 @@ pub fn analyse(policy: &Policy) -> Vec<Diagnostic> {
         // As `compile` does: what fits apart is not refused for being too large joined.
         .or_else(|refused| if policy.trees.is_empty() { Err(refused) } else { look(policy, Trees::Apart) })
         .unwrap_or_else(|refused| vec![*refused]);
+    found.extend(tables::tables(policy));
     found.sort_by_key(|one| (one.primary.0, one.code));
     found
 }
@@ -47,6 +50,7 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
     let guards = Guards::read(policy, &mut sets);
     let fragments = policy.before.fragments == Before::Match;
     let conditions = Conditions::read(fragments, policy.trackers.len(), policy.span, &mut sets);
+    let parts = vips::parts(policy, &mut sets);
     let mut read = HashMap::new();
     for node in graph.graph.node_indices() {
         if let NodeKind::Region(region) = graph.graph[node].kind {
@@ -58,13 +62,17 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
     let too_large = |TooLarge| refusals::outgrown(policy.root.span, policy.root.span);
     let conditions = conditions.diagrams(&mut regions).map_err(too_large)?;
     let mut stages = HashMap::new();
-    stages_of(&policy.root, &mut stages);
-    policy.trees.iter().for_each(|tree| stages_of(&tree.chain, &mut stages));
+    for chain in std::iter::once(&policy.root).chain(policy.trees.iter().map(|tree| &tree.chain)) {
+        each_chain(chain, &mut |chain| {
+            stages.extend(chain.stages.iter().map(|stage| (stage.span, &stage.kind)));
+        });
+    }
     let mut flow = Flow {
         policy,
         graph: &graph,
         guards: &guards,
         conditions: &conditions,
+        parts: &parts,
         regions: &mut regions,
         stages,
         before: HashMap::from([(graph.entry.node, conditions.universe)]),
@@ -84,19 +92,19 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
     Ok(flow.found)
 }
 
-/// Every stage of a chain, by its place.
-fn stages_of<'p>(chain: &'p Chain, stages: &mut HashMap<Span, &'p StageKind>) {
+/// Visits a chain and every chain within it, but not the trees that it leads to.
+fn each_chain<'p>(chain: &'p Chain, visit: &mut impl FnMut(&'p Chain)) {
+    visit(chain);
     for stage in &chain.stages {
-        stages.insert(stage.span, &stage.kind);
-        stage.kind.exits().into_iter().for_each(|(_, exit)| stages_of(&exit.chain, stages));
+        stage.kind.exits().into_iter().for_each(|(_, exit)| each_chain(&exit.chain, visit));
     }
     match &chain.tail {
         Tail::End(..) | Tail::Tree(..) => {}
         Tail::Match(inner) => {
-            inner.arms.iter().for_each(|arm| stages_of(&arm.chain, stages));
-            stages_of(&inner.otherwise, stages);
+            inner.arms.iter().for_each(|arm| each_chain(&arm.chain, visit));
+            each_chain(&inner.otherwise, visit);
         }
-        Tail::Every(every) => every.ways.iter().for_each(|way| stages_of(way, stages)),
+        Tail::Every(every) => every.ways.iter().for_each(|way| each_chain(way, visit)),
     }
 }
 
@@ -106,6 +114,7 @@ struct Flow<'s, 'a, 'p> {
     graph: &'s Graph<'p>,
     guards: &'s Guards,
     conditions: &'s Conditions<Ref>,
+    parts: &'s [vips::Part],
     regions: &'s mut Regions<'a, 'p>,
     stages: HashMap<Span, &'p StageKind>,
     before: HashMap<NodeIndex, Ref>,
@@ -163,6 +172,7 @@ impl Flow<'_, '_, '_> {
             self.found.push(told);
         }
         self.redundant(node, choice, before)?;
+        self.vips(choice, before, taken)?;
         let mut targets: HashMap<NodeIndex, HashSet<u32>> = HashMap::new();
         for (edge, target) in self.graph.ways(node) {
             if let Way::Leaf(leaf) = edge.way

@@ -8,6 +8,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use policy_lang::diagnostic::Severity;
 use policy_lang::source::Loader;
 
 const ROUNDS: usize = 7;
@@ -27,7 +28,10 @@ impl Loader for List {
 fn main() {
     let hosts = (0..HOSTS).map(|number| format!("{}\n", scattered(number, 1))).collect();
     let list = "set hosts : net from \"hosts.txt\" max 1_000_000\n";
-    println!("{:<44} {:>15} {:>17} {:>9}", "min / median of 7 rounds, in ms", "check", "compile", "MB");
+    println!(
+        "{:<44} {:>15} {:>17} {:>9} {:>7}",
+        "min / median of 7 rounds, in ms", "check", "compile", "MB", "errors"
+    );
     time("1,000,000 scattered IPv4 hosts in a list", list, ["src in hosts".to_owned()].into_iter(), hosts);
     let no_list = String::new;
     let by_port = (0..ARMS).map(|at| format!("src in {} and tcp.dport == {}", scattered(at, 1), at % 500));
@@ -70,12 +74,14 @@ fn time(name: &str, items: &str, guards: impl Iterator<Item = String>, list: Str
     }
     text.push_str("    else -> drop\n  }\n");
     let list = List(list);
-    let (mut checks, mut compiles, mut found) = (Vec::new(), Vec::new(), String::new());
+    let (mut checks, mut compiles, mut found, mut told) = (Vec::new(), Vec::new(), String::new(), 0);
     for _ in 0..ROUNDS {
         let copy = text.clone();
         let start = Instant::now();
         let checked = black_box(policy_lang::check("limits.lbp", copy, &list));
+        let analysed = black_box(checked.policy.as_ref().map(compiler::analyse));
         checks.push(start.elapsed());
+        told = analysed.iter().flatten().filter(|one| one.severity == Severity::Error).count();
         let Some(policy) = checked.policy else { panic!("{name}: {:?}", checked.diagnostics.first()) };
         let start = Instant::now();
         let compiled = black_box(compiler::compile(&policy, &checked.sources));
@@ -85,7 +91,7 @@ fn time(name: &str, items: &str, guards: impl Iterator<Item = String>, list: Str
             Err(refused) => refused.first().map_or("", |one| one.code).to_owned(),
         };
     }
-    println!("{name:<44} {:>15} {:>17} {found:>9}", shown(&mut checks), shown(&mut compiles));
+    println!("{name:<44} {:>15} {:>17} {found:>9} {told:>7}", shown(&mut checks), shown(&mut compiles));
 }
 
 fn shown(times: &mut [Duration]) -> String {

@@ -59,7 +59,7 @@ fn what_no_packet_gets_to_is_told_with_what_keeps_it_away() {
             };
             let _ = writeln!(text, "{} {} {}", one.code, place(one.primary.0), one.message);
             for (span, words) in &one.secondary {
-                let _ = writeln!(text, "  {} {words}", place(*span));
+                let _ = writeln!(text, "  {}", format!("{} {words}", place(*span)).trim_end());
             }
             let _ = writeln!(text, "  why: {}", one.reason.as_deref().unwrap_or_default());
         }
@@ -75,6 +75,16 @@ fn what_no_packet_gets_to_is_told_with_what_keeps_it_away() {
     E0414 9:5 this arm is never taken
       8:5 shadowed by this arm
       why: an earlier arm takes every packet that it would match
+    W0450 6:5 no packet to `web` (203.0.113.10 tcp 80) gets to this arm
+      5:5 takes its packets
+      why: an earlier arm takes all of them
+    W0451 2:7 `t` may know 1001 flows, and there are ports for 1000
+      3:6 its sources, ports and backends
+      why: each backend can have as many flows as there are sources times ports
+    W0452 4:6 `app` adds 20 bytes to each packet, and no interface takes more than 1500
+      2:11
+      3:11
+      why: a packet that fills the interface it comes by does not fit out again
     W0902 5:5 this arm could as well not be there
       6:5 its packets go the same way from here on
       why: the arms behind it lead its packets to the same end
