@@ -9,7 +9,7 @@ use crate::lower::axis::Axis;
 use crate::lower::classes::Runs;
 use crate::lower::formula::Classes;
 
-/// Named values of one range that are looked at; those behind have no names.
+/// Named values of one range that are looked at; there are no more.
 const MOST_NAMES: usize = 1 << 12;
 
 /// The values of a field in some classes.
@@ -22,7 +22,12 @@ pub struct Values {
 }
 
 /// Those of the classes given, and all others of the axis.
-pub fn both(cut: &Classes, axis: Axis, classes: &ClassSet, word: &impl Fn(u32) -> String) -> [Values; 2] {
+pub fn both(
+    cut: &Classes,
+    axis: Axis,
+    classes: &ClassSet,
+    word: &impl Fn(u32) -> Option<String>,
+) -> [Values; 2] {
     let others = ClassSet { others: !classes.others, ..classes.clone() };
     [classes, &others].map(|classes| match axis {
         Axis::Of(Field::Src | Field::Dst) => addresses(cut, axis.index(), classes),
@@ -55,8 +60,13 @@ fn block(first: u128, last: u128, bits: u32, address: impl Fn(u128) -> String) -
     }
 }
 
-/// `word` is empty for a value that no packet has, or that has no name.
-fn numbers(runs: &Runs<u32>, axis: Axis, classes: &ClassSet, word: &impl Fn(u32) -> String) -> Values {
+/// `word` is empty for a value without a name, and nothing for one that no packet has.
+fn numbers(
+    runs: &Runs<u32>,
+    axis: Axis,
+    classes: &ClassSet,
+    word: &impl Fn(u32) -> Option<String>,
+) -> Values {
     let absent = axis.absent();
     let all = ranges(runs, classes, absent, |value| value - 1);
     let is_absent = all.last().is_some_and(|range| range.1 == absent);
@@ -67,8 +77,8 @@ fn numbers(runs: &Runs<u32>, axis: Axis, classes: &ClassSet, word: &impl Fn(u32)
     let mut pieces = Vec::new();
     for (first, last) in present.filter(|(first, last)| first <= last) {
         match () {
-            () if first == last => pieces.push(word(first)),
-            () if by_name => pieces.extend((first..=last).take(MOST_NAMES).map(word)),
+            () if first == last => pieces.extend(word(first)),
+            () if by_name => pieces.extend((first..=last).take(MOST_NAMES).filter_map(word)),
             () => pieces.push(format!("{first}-{last}")),
         }
     }

@@ -120,8 +120,9 @@ impl<'a> Words<'a> {
             return Some(vec![TCP.to_owned()]);
         }
         let literal = product.iter().find(|literal| literal.field == PROTO)?;
-        let [inside, _] =
-            values::both(self.cut, PROTO, &literal.must, &|value| policy::Field::Proto.value_word(value));
+        let [inside, _] = values::both(self.cut, PROTO, &literal.must, &|value| {
+            Some(policy::Field::Proto.value_word(value))
+        });
         Some(inside.pieces)
     }
 
@@ -137,22 +138,28 @@ impl<'a> Words<'a> {
         families.next()
     }
 
-    fn value(&self, axis: Axis, names: &[policy::Field], value: u32) -> String {
+    /// Empty: none of those that have a name.
+    fn value(&self, axis: Axis, names: &[policy::Field], value: u32) -> Option<String> {
+        let named = |name: String| Some(name).filter(|name| value == 0 || !name.is_empty());
         match (axis, names) {
-            (Axis::Of(Field::Flow), _) => self.joint.tracker_name(value).to_owned(),
-            (Axis::Iface, _) => self.joint.interface_name(value).to_owned(),
-            (Axis::Cert, _) => self.joint.certificate_name(value),
-            (Axis::Sni, _) => self.cut.names.key(value).map_or_else(String::new, |(labels, is_itself)| {
-                let name = labels.iter().rev().cloned().collect::<Vec<_>>().join(".");
-                if is_itself { format!("\"{name}\"") } else { format!("\"*.{name}\"") }
-            }),
-            (Axis::Payload, _) => self.cut.prefixes.key(value).map_or_else(String::new, |(begins, _)| {
-                let digits: String = begins.iter().map(|byte| format!("{byte:02x}")).collect();
-                format!("0x{digits}")
-            }),
-            (_, [one]) => one.value_word(value),
+            (Axis::Of(Field::Flow), _) => named(self.joint.tracker_name(value).to_owned()),
+            (Axis::Iface, _) => named(self.joint.interface_name(value).to_owned()),
+            (Axis::Cert, _) => Some(self.joint.certificate_name(value)).filter(|name| !name.is_empty()),
+            (Axis::Sni, _) => {
+                named(self.cut.names.key(value).map_or_else(String::new, |(labels, is_itself)| {
+                    let name = labels.iter().rev().cloned().collect::<Vec<_>>().join(".");
+                    if is_itself { format!("\"{name}\"") } else { format!("\"*.{name}\"") }
+                }))
+            }
+            (Axis::Payload, _) => {
+                named(self.cut.prefixes.key(value).map_or_else(String::new, |(begins, _)| {
+                    let digits: String = begins.iter().map(|byte| format!("{byte:02x}")).collect();
+                    format!("0x{digits}")
+                }))
+            }
+            (_, [one]) => Some(one.value_word(value)),
             // Names of ICMP's types are not those of ICMPv6's.
-            _ => value.to_string(),
+            _ => Some(value.to_string()),
         }
     }
 
