@@ -148,18 +148,11 @@ pub(super) fn pool(policy: &Policy, id: PoolId, pool: &Pool) -> Tables {
 }
 
 fn family(policy: &Policy, id: PoolId, pool: &Pool, v6: bool) -> Family {
-    let sources = |v6: bool| -> Vec<Addr> {
-        match v6 {
-            true => pool.sources_v6.iter().map(|&source| addr(source.into())).collect(),
-            false => pool.sources_v4.iter().map(|&source| addr(source.into())).collect(),
-        }
+    let sources = match v6 {
+        true => pool.sources_v6.iter().map(|&source| addr(source.into())).collect(),
+        false => pool.sources_v4.iter().map(|&source| addr(source.into())).collect(),
     };
-    let wrap = |ordinal: &Ordinal| Wrap {
-        via: pool.via,
-        src: sources(ordinal.v6).first().copied().unwrap_or_default(),
-        dst: ordinal.addr,
-        v6: ordinal.v6,
-    };
+    let wrap = |ordinal: &Ordinal| Wrap { via: pool.via, dst: ordinal.addr, v6: ordinal.v6 };
     let own: Vec<Ordinal> = backend_ordinals(policy).filter(|ordinal| ordinal.pool == id).collect();
     // What is wrapped can be of another family than what is around it.
     let is_wrapped = matches!(pool.via, Via::Ipip | Via::Gue { .. });
@@ -188,7 +181,7 @@ fn family(policy: &Policy, id: PoolId, pool: &Pool, v6: bool) -> Family {
         loads,
         reached,
         ordinals: wraps.collect(),
-        sources: sources(v6),
+        sources,
     }
 }
 

@@ -142,7 +142,7 @@ pub(crate) fn via(policy: &Policy, run: &Run) -> Option<Via> {
     policy.pools.get(run.sent?.pool as usize).map(|pool| pool.via)
 }
 
-/// `within ipip from 10.0.0.5 to 10.0.1.11`; the source is left out where it is that of the way to the backend.
+/// `within ipip to 10.0.1.11`.
 pub(crate) fn around(frame: &[u8], via: Via) -> String {
     let word = match via {
         Via::Nat | Via::L2dsr => return String::new(),
@@ -150,12 +150,7 @@ pub(crate) fn around(frame: &[u8], via: Via) -> String {
         Via::Gue { .. } => "gue",
     };
     let Ok(outer) = parse(frame) else { return String::new() };
-    let (sport, dport) = outer.ports().unzip();
-    let from = match ip(outer.src) {
-        source if source.is_unspecified() => String::new(),
-        source => format!(" from {}", endpoint(source, sport)),
-    };
-    format!("within {word}{from} to {}", endpoint(ip(outer.dst), dport))
+    format!("within {word} to {}", endpoint(ip(outer.dst), outer.ports().map(|(_, dport)| dport)))
 }
 
 pub(crate) fn ip(addr: Addr) -> IpAddr {

@@ -176,7 +176,8 @@ pub enum Via {
     Nat,
     /// The packet as it came, to the backend's MAC address; the backend answers the client itself.
     L2dsr,
-    /// The packet as it came within IPv4 or IPv6 (RFC 2003, RFC 2473); the backend answers the client itself.
+    /// The packet, with one hop less to go, within IPv4 or IPv6 (RFC 2003, RFC 2473); the backend answers the client
+    /// itself.
     Ipip,
     /// As `Ipip`, within UDP to this port (Generic UDP Encapsulation, variant 1).
     Gue {

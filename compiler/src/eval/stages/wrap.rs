@@ -14,8 +14,6 @@ const IPV6_IN_IP: u8 = 41;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Wrap {
     pub via: Via,
-    /// Of the outer header, in the backend's family; all zero stands for the address that the way to the backend has.
-    pub src: Addr,
     /// The backend's.
     pub dst: Addr,
     pub v6: bool,
@@ -68,7 +66,8 @@ pub(super) fn wrap(frame: &[u8], fields: &Fields, wrap: &Wrap, hash: u64) -> Vec
         inner.get(1).copied().unwrap_or(0)
     };
     let header = |proto| Header {
-        src: wrap.src,
+        // The address of the way to the backend, which only a routing table knows.
+        src: [0; 16],
         dst: wrap.dst,
         v6: wrap.v6,
         proto,
