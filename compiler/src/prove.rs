@@ -17,7 +17,7 @@ use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::{Before, Claim, PacketSpec, Policy};
 use policy_lang::source::Span;
 
-use crate::eval::{self, PathStep, State, StepKind};
+use crate::eval::{Evaluator, PathStep, State, StepKind};
 use crate::lower::diagram::{NOTHING, TooLarge};
 use crate::lower::formula::Sets;
 use crate::lower::region::Regions;
@@ -209,8 +209,9 @@ pub fn run<'p>(policy: &'p Policy) -> Report {
 
 /// Holds the way against the evaluator's own.
 fn seen(policy: &Policy, chosen: witness::Chosen, way: Vec<PathStep>) -> Witness {
-    let mut state = State { clock: 1 << 50, ..State::new([0; 2]) };
-    let run = eval::run(policy, &mut state, &packet::build_in(policy, &chosen.spec));
+    let mut state = State { clock: 1 << 50, test_keys: true, ..State::new([0; 2]) };
+    let frame = packet::build_in(policy, &chosen.spec);
+    let run = Evaluator::new(policy).run_from(&mut state, &frame, chosen.spec.iface);
     let mut steps = run.path.iter().filter(|step| !matches!(step.kind, StepKind::Guard { .. }));
     // A stage that is the goal may be left in any way.
     let mut is_same = |step: &PathStep, is_last: bool| {

@@ -307,6 +307,45 @@ fn what_is_false_has_a_witness() {
 }
 
 #[test]
+fn what_no_header_tells_is_proved_as_well() {
+    let proved = |claim: &str| {
+        let policy = checked(&format!(
+            "
+set banned : addr dynamic max 100
+interface lan {{ device eth0 }}
+mapper names {{ reads dtls; max 100; idle 30s; wait 2s }}
+policy p {{ default drop }} = match {{
+  src in banned -> drop
+  iface == lan -> match {{ src in banned -> reject; payload == 0x1603 -> pass; else -> drop }}
+  udp.dport == 443 -> map names (missing -> drop, invalid -> drop, full -> drop) -> match {{
+    sni in \"*.a.example\" -> pass
+    else -> drop
+  }}
+  else -> drop
+}}
+assert \"claims\" {{ {claim} }}"
+        ));
+        match &run(&policy).asserts[0].claims[0].finding {
+            Finding::Holds => "holds".to_owned(),
+            Finding::False(witness) => format!("{} {:?}", witness.text, witness.at_once),
+            Finding::TooLarge => panic!("too large"),
+        }
+    };
+    // The same set of the same address is asked once and again.
+    assert_eq!(proved("never src in 0.0.0.0/0 ends reject"), "holds");
+    assert_eq!(proved("never proto == icmp ends pass"), "holds");
+    assert_eq!(proved("never iface != lan and proto == tcp ends pass"), "holds");
+    assert_eq!(
+        proved("never iface == lan ends pass"),
+        "packet tcp syn src 198.51.100.7:50000 dst 203.0.113.1:443 iface lan payload 0x1603000000000000 true"
+    );
+    assert_eq!(
+        proved("never iface != lan ends pass"),
+        "packet udp src 198.51.100.7:50000 dst 203.0.113.1:443 sni \"other.a.example\" true"
+    );
+}
+
+#[test]
 fn a_false_claim_is_told_with_its_way() {
     let policy = checked(&format!("{WEB}\nassert \"one\" {{ never tcp.flags == syn reaches app }}"));
     let found = run(&policy).diagnostics();
