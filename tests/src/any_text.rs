@@ -9,8 +9,9 @@ use compiler::figure::figure;
 use compiler::{expect, prove};
 use policy_lang::diagnostic::{Diagnostic, Severity, never};
 use policy_lang::format;
+use policy_lang::inventory::{Form, Options, import};
 use policy_lang::policy::{Policy, Step};
-use policy_lang::source::{Loader, Sources, Span};
+use policy_lang::source::{Loader, Source, Sources, Span};
 
 /// Texts by name, without a disk.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +47,43 @@ pub fn examine(text: &str, files: &Texts) -> Came {
     match &checked.policy {
         None => Came::Refused,
         Some(policy) => meant(policy, &checked.sources),
+    }
+}
+
+/// Does with a text what is done with a TOML inventory that a policy includes.
+///
+/// # Panics
+/// As `examine`.
+pub fn examine_included(text: &str) -> Came {
+    let files = Texts(BTreeMap::from([("p.toml".into(), text.to_owned())]));
+    examine("lbp 1\ninclude \"p.toml\"\npolicy p { default drop } = drop\n", &files)
+}
+
+/// Imports a text in both forms; what comes of it is a policy.
+///
+/// # Panics
+/// Where anything does not hold; the message says what.
+pub fn examine_import(text: &str) -> Came {
+    [Form::Toml, Form::Yaml].into_iter().map(|form| imported(text, form)).max().unwrap_or(Came::Refused)
+}
+
+fn imported(text: &str, form: Form) -> Came {
+    let options = Options { port: 8080, name: "imported".to_owned() };
+    let file = Source { name: "inventory".to_owned(), text: text.to_owned() };
+    let imported = import(vec![file], form, &options);
+    placed(&imported.sources, &imported.diagnostics);
+    assert!(!imported.broken, "the policy that was made has an error: {:#?}", imported.diagnostics);
+    match imported.text {
+        Some(text) => {
+            let came = examine(&text, &Texts::default());
+            assert_ne!(came, Came::Refused, "what was imported does not check:\n{text}");
+            came
+        }
+        None => {
+            let has_error = imported.diagnostics.iter().any(|one| one.severity == Severity::Error);
+            assert!(has_error, "refused without a reason");
+            Came::Refused
+        }
     }
 }
 

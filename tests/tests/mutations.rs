@@ -1,7 +1,8 @@
-//! Owns ten thousand damaged policies: each gives findings with places or a policy that can be compiled, proved, run and
-//! explained, and never a panic. Never the language's own tests of chosen texts, nor files.
+//! Owns ten thousand damaged policies and inventories: each gives findings with places or a policy that can be compiled,
+//! proved, run and explained, and never a panic. Never the language's own tests of chosen texts, nor files.
 //!
 //! `LBCTL_SEED=N` starts from another seed, `LBCTL_MUTANTS=N` says how many there are; a run is the same on every machine.
+//! One in five is an inventory.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use lb_tests::accepted::{random, written};
-use lb_tests::any_text::{Came, Texts, examine};
+use lb_tests::any_text::{Came, Texts, examine, examine_import, examine_included};
 use lb_tests::mutate::mutant;
 
 /// Damaged texts of an ordinary run.
@@ -37,8 +38,12 @@ fn files() -> Texts {
 }
 
 fn bad(ending: &str) -> Vec<PathBuf> {
+    below("cases/bad", ending)
+}
+
+fn below(directory: &str, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("cases/bad")];
+    let mut open = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(directory)];
     while let Some(directory) = open.pop() {
         for entry in std::fs::read_dir(&directory).expect("the directory can be read") {
             let path = entry.expect("the entry can be read").path();
@@ -69,7 +74,14 @@ fn damaged_policies_are_told_or_carried_out() {
     texts.extend((0..20).filter_map(|seed| random(seed).ok()).map(|(text, _)| text));
     let policies = texts.len();
     texts.extend(bad("lbp").iter().map(|path| text(path)));
-    let corpus = Corpus { texts: &texts, policies, files: &files() };
+    let inventories: Vec<String> = bad("toml")
+        .iter()
+        .chain(&below("cases/import", "yaml"))
+        .chain(&below("cases/import", "toml"))
+        .map(|path| text(path))
+        .collect();
+    assert!(inventories.len() >= 10, "there are inventories to damage");
+    let corpus = Corpus { texts: &texts, policies, inventories: &inventories, files: &files() };
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let came = std::thread::scope(|scope| {
         let run = |thread| {
@@ -96,6 +108,7 @@ struct Corpus<'a> {
     texts: &'a [String],
     /// The first so many are whole policies, which are damaged more often than the bad examples behind them.
     policies: usize,
+    inventories: &'a [String],
     files: &'a Texts,
 }
 
@@ -103,14 +116,24 @@ impl Corpus<'_> {
     /// How many of the mutants of these seeds came how far.
     fn run(self, seeds: impl Iterator<Item = u64>) -> BTreeMap<Came, u64> {
         let others: Vec<&str> = self.texts.iter().map(String::as_str).collect();
+        let inventories: Vec<&str> = self.inventories.iter().map(String::as_str).collect();
         let mut came = BTreeMap::new();
         for seed in seeds {
             let mut rng = Rng::with_seed(seed);
-            let among = if rng.u32(0..4) == 0 { self.texts.len() } else { self.policies };
-            let of = rng.usize(0..among);
-            let text = mutant(&mut rng, others[of], &others);
+            let is_inventory = rng.u32(0..5) == 0;
+            let text = if is_inventory {
+                let of = inventories[rng.usize(0..inventories.len())];
+                mutant(&mut rng, of, &inventories)
+            } else {
+                let among = if rng.u32(0..4) == 0 { self.texts.len() } else { self.policies };
+                let of = others[rng.usize(0..among)];
+                mutant(&mut rng, of, &others)
+            };
             let start = Instant::now();
-            let examined = catch_unwind(AssertUnwindSafe(|| examine(&text, self.files)));
+            let examined = catch_unwind(AssertUnwindSafe(|| match is_inventory {
+                true => examine_included(&text).max(examine_import(&text)),
+                false => examine(&text, self.files),
+            }));
             let took = start.elapsed();
             let Ok(how_far) = examined else { panic!("mutant {seed} (see the panic above):\n{text}") };
             assert!(took < LONGEST, "mutant {seed} took {took:?}:\n{text}");
