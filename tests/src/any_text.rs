@@ -68,7 +68,7 @@ pub fn examine_import(text: &str) -> Came {
 }
 
 fn imported(text: &str, form: Form) -> Came {
-    let options = Options { port: 8080, name: "imported".to_owned() };
+    let options = Options { port: 8080, name: "imported".to_owned(), start: 1_800_000_000 };
     let file = Source { name: "inventory".to_owned(), text: text.to_owned() };
     let imported = import(vec![file], form, &options);
     placed(&imported.sources, &imported.diagnostics);
@@ -94,6 +94,7 @@ fn meant(policy: &Policy, sources: &Sources) -> Came {
         placed(sources, refused);
     }
     placed(sources, &prove::run(policy).diagnostics());
+    figure(policy, &[]);
     let report = expect::run(policy, sources, compiled.as_ref().ok());
     for packet in report.tests.iter().flat_map(|test| &test.packets) {
         let is_agreed = !matches!(packet.finding, expect::Finding::Disagreed { .. });

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Fields between `Proto` and `Flow`.
-const SELDOM: u64 = (Field::Flow.bit() - 1 & !(Field::TcpFlags.bit() - 1)) as u64;
+const SELDOM: u64 = ((Field::Flow.bit() - 1) & !(Field::TcpFlags.bit() - 1)) as u64;
 
 /// Walks a decision table: the next node for the fields in `mask`, from the row at `root`.
 #[inline(always)]
