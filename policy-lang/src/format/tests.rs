@@ -93,3 +93,12 @@ fn a_keyword_in_column_1_starts_an_item_whatever_the_line_before_ends_in() {
     let text = "lbp 1\ntree t =\n  limit l (exceed -> drop)\n    -> track\n    -> drop\nconst when = 5\nconst b = when\nconst c = 6\n";
     assert_eq!(of(text), text.replace("const b =", "const b    =").replace("const c =", "const c    ="));
 }
+
+#[test]
+fn a_colon_is_a_sign_where_the_kind_of_a_set_stands_behind_it() {
+    for text in ["set a::", "set a: :b", "set a ::x", "set a:", "set a : net: x", "set a :9"] {
+        let text = format!("lbp 1\n{text}\n");
+        assert_eq!(of(&text), text);
+    }
+    assert_eq!(of("lbp 1\nset a:net from b\n"), "lbp 1\nset a : net from b\n");
+}

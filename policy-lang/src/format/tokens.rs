@@ -62,9 +62,17 @@ fn length(text: &str, index: usize, line: &Written<'_>) -> usize {
         return inside.find('"').map_or(text.len(), |end| end + 2);
     }
     let set = line.flush && line.tokens.first().is_some_and(|first| first.text == "set");
-    let colon = set && index < 3;
+    let whole_name = line.tokens.get(1).is_none_or(|name| !name.text.contains(':'));
+    let colon = set && index < 3 && whole_name;
+    // As in the grammar, the kind of the set stands behind it.
+    let is_sign = |at: usize| {
+        let (name, rest) = text.split_at_checked(at).unwrap_or((text, ""));
+        let behind = rest.trim_start_matches(':').trim_start_matches([' ', '\t', '\r']);
+        let is_first = !name.contains(':') && !rest.starts_with("::");
+        colon && is_first && behind.starts_with(|first: char| first.is_ascii_alphabetic())
+    };
     let of_a_word = |at: usize, c: char| match c {
-        ':' => !colon,
+        ':' => !is_sign(at),
         '-' => text.get(at + 1..).is_none_or(|after| !after.starts_with('>')),
         _ => c.is_ascii_alphanumeric() || "_./[]%".contains(c),
     };
