@@ -50,8 +50,17 @@ impl Piece {
 /// Checks the edition and cuts the rest into items. Items whose brackets do not balance are reported and marked.
 pub(crate) fn split(file: FileId, text: &str, report: &mut Report) -> Vec<Piece> {
     let body = edition(file, text, report);
-    let mut scan =
-        Scan { file, text, report, pieces: Vec::new(), open: Vec::new(), start: None, sound: true, last: 0 };
+    let mut scan = Scan {
+        file,
+        text,
+        report,
+        pieces: Vec::new(),
+        open: Vec::new(),
+        deeper: 0,
+        start: None,
+        sound: true,
+        last: 0,
+    };
     scan.run(body);
     scan.finish(text.len());
     scan.pieces
@@ -104,6 +113,8 @@ struct Scan<'a> {
     pieces: Vec<Piece>,
     /// Brackets that are open, and where.
     open: Vec<(u8, usize)>,
+    /// How many are open beyond the deepest level, which are not remembered: a file of brackets is no reason for a GiB.
+    deeper: usize,
     start: Option<usize>,
     sound: bool,
     /// The last byte that is neither blank nor comment.
@@ -185,7 +196,10 @@ impl Scan<'_> {
                             .because(format!("at most {NESTING} levels are read"))
                             .help("give the inner part a name of its own with `tree`");
                     }
-                    self.open.push((byte, at + index));
+                    match self.open.len() {
+                        0..NESTING => self.open.push((byte, at + index)),
+                        _ => self.deeper += 1,
+                    }
                 }
                 b'}' | b')' => self.close(byte, at + index),
                 _ => {}
@@ -200,6 +214,7 @@ impl Scan<'_> {
     fn close(&mut self, byte: u8, at: usize) {
         let opener = if byte == b'}' { b'{' } else { b'(' };
         match self.open.last().copied() {
+            _ if self.deeper > 0 => self.deeper -= 1,
             Some((open, _)) if open == opener => {
                 self.open.pop();
             }
@@ -249,6 +264,7 @@ impl Scan<'_> {
             self.pieces.push(Piece { start, end, sound: self.sound });
         }
         self.open.clear();
+        self.deeper = 0;
         self.sound = true;
     }
 }

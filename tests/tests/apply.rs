@@ -1,5 +1,5 @@
-//! Putting policies in place and taking them away: under traffic, over each other, where something else is, and with
-//! every process killed.
+//! Owns putting policies in place and taking them away: under traffic, over each other, where something else is, and with
+//! every process killed. Never what a policy does to a packet.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Stdio;

@@ -1,5 +1,5 @@
-//! The bad examples of `tests/cases/bad` that the compiler speaks about: `not-yet` what is to come, `reach` what no packet
-//! gets to. Each earns the code that it is named for.
+//! Owns the bad examples of `tests/cases/bad` that the compiler speaks about: `not-yet` what is to come, `reach` what no packet
+//! gets to. Each earns the code that it is named for. Never those that the language speaks about.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! What `lbctl apply`, `status`, `detach` and `agent` say where they cannot do what was asked, and what they leave
-//! running; the kernel's part stands in the tests of the packet path.
+//! Owns what `lbctl apply`, `status`, `detach` and `agent` say where they cannot do what was asked, and what they leave
+//! running. Never the kernel's part, which stands in the tests of the packet path.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;

@@ -1,4 +1,5 @@
-//! That `lbctl bench` measures what it says: every packet of a mix ends as the mix is meant to.
+//! Owns that `lbctl bench` measures what it says: every packet of a mix ends as the mix is meant to.
+//! Never whether a figure is good.
 
 use lb_tests::cli::Desk;
 use serde_json::Value;

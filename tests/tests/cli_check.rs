@@ -1,4 +1,4 @@
-//! What `lbctl check` says about files of every kind, and how it ends.
+//! Owns what `lbctl check` says about files of every kind, and how it ends. Never which findings a text earns.
 
 use std::fmt::Write;
 use std::os::unix::fs::symlink;

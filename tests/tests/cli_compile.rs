@@ -1,4 +1,4 @@
-//! What `lbctl compile` writes, in its three forms.
+//! Owns what `lbctl compile` writes, in its three forms. Never what the words of an image do.
 
 use compiler::image;
 use lb_tests::cli::Desk;

@@ -1,4 +1,5 @@
-//! What `lbctl diff` says about two policies, and what it ends with.
+//! Owns what `lbctl diff` says about two policies, and what it ends with.
+//! Never whether it is true: `diff.rs` does that.
 
 use lb_tests::cli::{Desk, Ran};
 

@@ -1,4 +1,5 @@
-//! What `lbctl explain` says about packets, on their own and one after another.
+//! Owns what `lbctl explain` says about packets, on their own and one after another.
+//! Never what becomes of them: the evaluator decides that.
 
 use lb_tests::cli::Desk;
 

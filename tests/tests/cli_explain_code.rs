@@ -1,4 +1,4 @@
-//! What `lbctl explain-code` says, and that what the pages show as mended compiles.
+//! Owns what `lbctl explain-code` says, and that what the pages show as mended compiles. Never what earns a code.
 
 use lb_tests::cli::Desk;
 use policy_lang::codes::PAGES;

@@ -1,4 +1,4 @@
-//! What `lbctl fmt` does to files, and what it leaves alone.
+//! Owns what `lbctl fmt` does to files, and what it leaves alone. Never what the one form is.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};

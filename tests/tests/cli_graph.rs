@@ -1,4 +1,4 @@
-//! What `lbctl graph` draws, in each of its forms.
+//! Owns what `lbctl graph` draws, in each of its forms. Never what a policy means.
 
 use std::path::Path;
 

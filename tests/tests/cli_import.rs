@@ -1,4 +1,5 @@
-//! What `lbctl import` makes of other balancers' files, and what it says of bad ones.
+//! Owns what `lbctl import` makes of other balancers' files, and what it says of bad ones.
+//! Never the checks of what is made.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! The demo as a newcomer runs it: it goes as the policies say, fits a terminal, and leaves nothing, however it ends.
+//! Owns the demo as a newcomer runs it: it goes as the policies say, fits a terminal, and leaves nothing, however it ends.
+//! Never the packets in it.
 
 use std::collections::BTreeSet;
 use std::fs;

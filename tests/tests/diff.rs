@@ -1,5 +1,6 @@
-//! Differences in meaning held against what happens: a packet that two policies treat otherwise lies in a region that is
+//! Owns differences in meaning held against what happens: a packet that two policies treat otherwise lies in a region that is
 //! told, and a witness that is said to show a difference shows it, in the evaluator and in the loaded program.
+//! Never how they are shown.
 
 use std::fmt::Write;
 

@@ -1,5 +1,5 @@
-//! Random traffic under random policies and under the written ones: evaluator, compiled tables and loaded program must
-//! agree on every packet.
+//! Owns random traffic under random policies and under the written ones: evaluator, compiled tables and loaded program must
+//! agree on every packet. Never a policy of its own making by hand.
 //!
 //! `LBCTL_SEED=N` starts from another seed, `LBCTL_PACKETS=N` says how many packets there are. What a run finds is written
 //! to `tests/cases/replay/`, made as small as it goes, and is replayed for ever from there.

@@ -1,4 +1,4 @@
-//! The doctor on a balancer that is well, and on one with each thing that can be amiss.
+//! Owns the doctor on a balancer that is well, and on one with each thing that can be amiss. Never mends anything.
 
 use std::os::unix::fs::PermissionsExt;
 

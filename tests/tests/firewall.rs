@@ -1,4 +1,5 @@
-//! The firewall's part with real sockets: every other ping answered, HTTP dropped, a limit that holds its rate.
+//! Owns the firewall's part with real sockets: every other ping answered, HTTP dropped, a limit that holds its rate.
+//! Never a translation.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! A flood of SYNs from forged sources, ten times what the table of new flows holds.
+//! Owns a flood of SYNs from forged sources, ten times what the table of new flows holds. Never its speed.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

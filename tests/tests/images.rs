@@ -1,4 +1,5 @@
-//! The image of every policy that compiles, as text: what `tests/snapshots` holds is what goes to the kernel.
+//! Owns the image of every policy that compiles, as text: what `tests/snapshots` holds is what goes to the kernel.
+//! Never runs one.
 
 use std::path::Path;
 

@@ -1,4 +1,5 @@
-//! Network address translation with real sockets: both ways, both families, TCP and UDP, in one arm and in two.
+//! Owns network address translation with real sockets: both ways, both families, TCP and UDP, in one arm and in two.
+//! Never a frame made by hand.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

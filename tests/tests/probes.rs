@@ -1,5 +1,5 @@
-//! The frames that must never slip through, against the evaluator, the compiled tables and the loaded program: under a
-//! tree that drops what it does not name, and one that passes it.
+//! Owns the frames that must never slip through, against the evaluator, the compiled tables and the loaded program: under a
+//! tree that drops what it does not name, and one that passes it. Never random ones.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! The README's policy is one that runs: it checks, and does what its own expect block says.
+//! Owns that the README's policy is one that runs: it checks, and does what its own expect block says.
+//! Never its prose.
 
 use lb_tests::cli::Desk;
 

@@ -1,4 +1,5 @@
-//! The loaded program and its surroundings: next hops, MAC addresses, and every way in which there is none.
+//! Owns the loaded program and its surroundings: next hops, MAC addresses, and every way in which there is none.
+//! Never what the tree decides.
 
 use std::net::IpAddr;
 
