@@ -59,7 +59,7 @@ pub struct Literal {
 pub type Product = Vec<Literal>;
 
 /// Products that are kept.
-pub const MOST_PRODUCTS: usize = 4_096;
+pub const MOST_PRODUCTS: usize = 1_024;
 /// Blocks of classes that are tried with each other.
 const MOST_TRIED: usize = 48;
 
@@ -165,7 +165,12 @@ impl Cover<'_> {
             }
         }
         let (mut products, mut holds, mut rest) = (Vec::new(), Vec::new(), Vec::new());
-        for merged in self.merged(bound)? {
+        let merged = self.merged(bound)?;
+        // Each makes a product at least.
+        if merged.len() > MOST_PRODUCTS {
+            return Ok(None);
+        }
+        for merged in merged {
             let Some(covered) = self.cover(merged.lower, merged.upper)? else { return Ok(None) };
             let may = self.may(&merged, covered.holds, &blocks)?;
             for inner in covered.products.iter() {
@@ -178,14 +183,14 @@ impl Cover<'_> {
                 return Ok(None);
             }
         }
-        let bound = self.any(&holds)?;
+        let bound = any(self.diagrams, &holds)?;
         let open = self.diagrams.not(bound)?;
         let left = self.diagrams.mask(lower, open)?;
         // What is left of each class is within `everywhere`.
         for block in self.blocks_of(field, left, TRUE)? {
             rest.push(block.lower);
         }
-        let rest = self.any(&rest)?;
+        let rest = any(self.diagrams, &rest)?;
         let Some(free) = self.cover(rest, everywhere)? else { return Ok(None) };
         products.extend(free.products.iter().cloned());
         let holds = self.diagrams.over(bound, free.holds)?;
@@ -258,9 +263,11 @@ impl Cover<'_> {
     /// Blocks that one product can span, put together.
     fn merged(&mut self, blocks: Vec<Block>) -> Result<Vec<Block>, TooLarge> {
         let mut merged: Vec<Block> = Vec::new();
+        // Thousands of them are hardly few products, however they are put together.
+        let tried = if blocks.len() <= MOST_PRODUCTS { MOST_TRIED } else { 1 };
         for block in blocks {
             let mut joined = false;
-            for known in merged.iter_mut().take(MOST_TRIED) {
+            for known in merged.iter_mut().take(tried) {
                 let lower = self.diagrams.over(known.lower, block.lower)?;
                 let upper = self.diagrams.mask(known.upper, block.upper)?;
                 if self.diagrams.mask(lower, upper)? == lower {
@@ -290,16 +297,17 @@ impl Cover<'_> {
     fn all(&mut self, parts: &[Ref]) -> Result<Ref, TooLarge> {
         parts.iter().try_fold(TRUE, |all, &part| self.diagrams.mask(all, part))
     }
+}
 
-    fn any(&mut self, parts: &[Ref]) -> Result<Ref, TooLarge> {
-        match parts {
-            [] => Ok(NOTHING),
-            [part] => Ok(*part),
-            _ => {
-                let (upper, lower) = parts.split_at(parts.len() / 2);
-                let (upper, lower) = (self.any(upper)?, self.any(lower)?);
-                self.diagrams.over(upper, lower)
-            }
+/// Where one of the guards holds.
+pub fn any(diagrams: &mut Diagrams, parts: &[Ref]) -> Result<Ref, TooLarge> {
+    match parts {
+        [] => Ok(NOTHING),
+        [part] => Ok(*part),
+        _ => {
+            let (upper, lower) = parts.split_at(parts.len() / 2);
+            let (upper, lower) = (any(diagrams, upper)?, any(diagrams, lower)?);
+            diagrams.over(upper, lower)
         }
     }
 }

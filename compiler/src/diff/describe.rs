@@ -97,20 +97,23 @@ impl Kinds {
             let elsewhere = diagrams.not(packets)?;
             let may = diagrams.over(elsewhere, upper)?;
             let Some(found) = cover::cover(diagrams, here, may)? else { return Ok(None) };
+            let mut told = Vec::with_capacity(found.len());
             for mut product in found {
                 self.bound(diagrams, kind, &mut product, upper)?;
                 let covered = cover::holds(diagrams, &product)?;
-                let open = diagrams.not(covered)?;
                 // One that earlier ones have made needless says nothing new.
                 if diagrams.mask(left, covered)? == NOTHING {
                     continue;
                 }
-                left = diagrams.mask(left, open)?;
+                told.push(covered);
                 products.push(product);
                 if products.len() > cover::MOST_PRODUCTS {
                     return Ok(None);
                 }
             }
+            let told = cover::any(diagrams, &told)?;
+            let open = diagrams.not(told)?;
+            left = diagrams.mask(left, open)?;
         }
         self.both_families(diagrams, products).map(Some)
     }
