@@ -18,8 +18,9 @@ use places::Places;
 /// Findings shown in full; the rest is counted. `short` and `json` show all.
 const SHOWN: usize = 50;
 
-/// What `--deny` names become errors; of the findings that only those who deny them hear, the others go.
-pub fn judge(diagnostics: Vec<Diagnostic>, deny: &[String]) -> Result<Vec<Diagnostic>, Failure> {
+/// What `--deny` names become errors; of the findings that only those who deny them hear, the others go. In the order
+/// of the text, whoever found them.
+pub fn judge(mut diagnostics: Vec<Diagnostic>, deny: &[String]) -> Result<Vec<Diagnostic>, Failure> {
     let mut denied = Vec::new();
     for asked in deny {
         match NAMES.iter().find(|(_, name)| name == asked) {
@@ -34,6 +35,7 @@ pub fn judge(diagnostics: Vec<Diagnostic>, deny: &[String]) -> Result<Vec<Diagno
             }
         }
     }
+    diagnostics.sort_by_key(|one| (one.primary.0.file, one.primary.0.start));
     let judged = diagnostics.into_iter().filter_map(|mut one| {
         if denied.iter().any(|code| code == one.code) {
             one.severity = Severity::Error;
