@@ -4,6 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
+use rustc_hash::FxHashMap;
+
 use super::axis::Axis;
 
 /// A terminal, or the number of an inner node with `INNER` set.
@@ -52,10 +54,11 @@ enum Op {
 
 pub struct Diagrams {
     rows: Vec<Rc<Row>>,
-    unique: HashMap<Rc<Row>, Ref>,
+    /// Keys are numbers given here, so that a hash without a secret will do.
+    unique: FxHashMap<Rc<Row>, Ref>,
     counts: Vec<u32>,
-    memo: HashMap<(Op, Ref, Ref), Ref>,
-    not_memo: HashMap<Ref, Ref>,
+    memo: FxHashMap<(Op, Ref, Ref), Ref>,
+    not_memo: FxHashMap<Ref, Ref>,
     work: usize,
     most_work: usize,
 }
@@ -65,10 +68,10 @@ impl Diagrams {
     pub fn new(counts: Vec<u32>) -> Diagrams {
         Diagrams {
             rows: Vec::new(),
-            unique: HashMap::new(),
+            unique: FxHashMap::default(),
             counts,
-            memo: HashMap::new(),
-            not_memo: HashMap::new(),
+            memo: FxHashMap::default(),
+            not_memo: FxHashMap::default(),
             work: 0,
             most_work: MAX_WORK,
         }
