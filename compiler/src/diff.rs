@@ -12,6 +12,7 @@ mod follow;
 mod items;
 mod joint;
 mod lost;
+mod pool_settings;
 mod report;
 mod same;
 mod settings;

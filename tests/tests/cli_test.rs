@@ -150,7 +150,7 @@ fn tables_that_cannot_be_made_yet_are_not_said_to_agree() {
     exit 0
     --- out
     ok      x
-    p.lbp: 1 test passed (1 packets, through the evaluator alone)
+    p.lbp: 1 test passed (1 packet, through the evaluator alone)
     --- err
     p.lbp: compiled tables not compared: the policy uses what this edition of lbctl cannot carry out yet (N0512)
     ");

@@ -6,10 +6,12 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use policy_lang::policy::{
-    Authority, Every, EveryMode, Limit, LimitUnit, Mapper, MapperProtocol, Pick, Policy, Pool, Set,
-    StageKind, Synguard, TrackKey, Tracker, Via,
+    Authority, Every, EveryMode, Limit, LimitUnit, Mapper, MapperProtocol, Policy, Pool, Set, StageKind,
+    Synguard, TrackKey, Tracker,
 };
 use policy_lang::source::Span;
+
+use super::pool_settings;
 
 /// What a stage names, or the place of an `every`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -75,9 +77,6 @@ impl Kind {
 
 /// A setting by its name, in the language's words; equal settings have equal words.
 pub type Setting = (&'static str, String);
-
-pub const SOURCE4: &str = "source over IPv4";
-pub const SOURCE6: &str = "source over IPv6";
 
 /// The items of both policies.
 pub struct Items<'p> {
@@ -248,7 +247,7 @@ impl<'p> Items<'p> {
             Kind::Mapper => self.mapper(item).map(mapper).unwrap_or_default(),
             Kind::Synguard => self.synguard(item).map(synguard).unwrap_or_default(),
             Kind::Tracker => self.tracker(item).map(tracker).unwrap_or_default(),
-            Kind::Pool => self.pool(item).map(pool).unwrap_or_default(),
+            Kind::Pool => self.pool(item).map(pool_settings::pool).unwrap_or_default(),
             Kind::Every => self.every(item).map(every).unwrap_or_default(),
         }
     }
@@ -284,33 +283,6 @@ fn tracker(tracker: &Tracker) -> Vec<Setting> {
         ("idle udp", duration(tracker.idle_udp)),
         ("half_open", duration(tracker.half_open)),
         ("max", tracker.max.to_string()),
-    ]
-}
-
-fn pool(pool: &Pool) -> Vec<Setting> {
-    let pick = match pool.pick {
-        Pick::RoundRobin => "round-robin".to_owned(),
-        Pick::Random => "random".to_owned(),
-        Pick::Source => "source".to_owned(),
-        Pick::Maglev { slots, by_flow: true } => format!("maglev {slots} by flow"),
-        Pick::Maglev { slots, by_flow: false } => format!("maglev {slots} by src"),
-        Pick::LeastConnections => "least-connections".to_owned(),
-        Pick::Certificate => "hash by cert".to_owned(),
-    };
-    let via = match pool.via {
-        Via::Nat => "nat".to_owned(),
-        Via::L2dsr => "l2dsr".to_owned(),
-        Via::Ipip => "ipip".to_owned(),
-        Via::Gue { port } => format!("gue {port}"),
-    };
-    let v4: Vec<String> = pool.sources_v4.iter().map(ToString::to_string).collect();
-    let v6: Vec<String> = pool.sources_v6.iter().map(ToString::to_string).collect();
-    vec![
-        ("pick", pick),
-        ("via", via),
-        (SOURCE4, v4.join(", ")),
-        (SOURCE6, v6.join(", ")),
-        ("ports", pool.ports.map_or_else(String::new, |(first, last)| format!("{first}-{last}"))),
     ]
 }
 
@@ -382,7 +354,7 @@ fn per(count: u64, unit: &str, time: Duration) -> String {
 }
 
 /// In the largest unit that takes it whole.
-fn duration(time: Duration) -> String {
+pub fn duration(time: Duration) -> String {
     let milliseconds = time.as_millis();
     for (unit, length) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
         if milliseconds > 0 && milliseconds.is_multiple_of(length) {

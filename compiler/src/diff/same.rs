@@ -4,7 +4,8 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::fate::{Fate, FateId, Fates, Turn};
-use super::items::{Item, Items, Kind, SOURCE4, SOURCE6, Setting};
+use super::items::{Item, Items, Kind, Setting};
+use super::pool_settings;
 use super::slots;
 
 /// Old items and the new ones that they go on as.
@@ -94,11 +95,7 @@ impl Same {
             if old.kind != new.kind {
                 return false;
             }
-            let matters = |setting: &Setting| match v6 {
-                Some(true) => setting.0 != SOURCE4,
-                Some(false) => setting.0 != SOURCE6,
-                None => true,
-            };
+            let matters = |setting: &Setting| v6.is_none_or(|v6| pool_settings::matters(setting, v6));
             let settings = |item| items.settings(item).into_iter().filter(matters);
             let families = v6.map_or(vec![false, true], |v6| vec![v6]);
             let pools = items.pool(old).zip(items.pool(new));

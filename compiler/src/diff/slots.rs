@@ -42,7 +42,6 @@ struct Target<'p> {
     address: Address,
     weight: u32,
     takes: bool,
-    max_conn: Option<u32>,
 }
 
 fn targets(pool: &Pool, v6: bool) -> Vec<Target<'_>> {
@@ -56,7 +55,6 @@ fn targets(pool: &Pool, v6: bool) -> Vec<Target<'_>> {
             address: address?,
             weight: backend.weight,
             takes: !backend.drain && backend.weight > 0,
-            max_conn: backend.max_conn,
         })
     });
     targets.collect()
@@ -82,8 +80,8 @@ fn slots(pick: Pick, targets: &[Target<'_>]) -> Option<Vec<u32>> {
 /// Whether new flows of a family are shared out alike, and known ones find their backends alike.
 pub fn are_alike(old: &Pool, new: &Pool, v6: bool) -> bool {
     let (olds, news) = (targets(old, v6), targets(new, v6));
-    let member = |target: &Target<'_>| (target.address, target.max_conn);
-    let members = |targets: &[Target<'_>]| targets.iter().map(member).collect::<BTreeSet<_>>();
+    let members =
+        |targets: &[Target<'_>]| targets.iter().map(|target| target.address).collect::<BTreeSet<_>>();
     if members(&olds) != members(&news) {
         return false;
     }

@@ -181,6 +181,30 @@ fn items_with_other_settings_are_told_once() {
 }
 
 #[test]
+fn caps_and_health_checks_are_settings_of_their_pool() {
+    let old = policy(
+        "match { from inside -> translate back -> forward; else -> track conns -> translate app -> forward }",
+    );
+    let settings = |old: &str, new: &str| match diff(old, new).changes.as_slice() {
+        [Change { why: Why::Items(items), .. }] => {
+            assert!(items.iter().all(|item| item.slots.is_empty()), "no slot moves");
+            items.iter().flat_map(|item| item.settings.clone()).collect::<Vec<_>>()
+        }
+        changes => panic!("{changes:?}"),
+    };
+    let capped = old.replace("backend a2 10.0.0.12:8080", "backend a2 10.0.0.12:8080 max_conn 9");
+    let more = capped.replace("max_conn 9", "max_conn 10");
+    let expected = ("max_conn over IPv4", "10.0.0.12:8080 9".to_owned(), "10.0.0.12:8080 10".to_owned());
+    assert_eq!(settings(&capped, &more), [expected]);
+    let checked =
+        old.replace("via nat;", "via nat; health tcp { interval 1s; timeout 300ms; fall 3; rise 2 };");
+    let slower = checked.replace("interval 1s", "interval 2s");
+    assert_eq!(settings(&checked, &slower), [("interval", "1s".to_owned(), "2s".to_owned())]);
+    assert!(settings(&old, &checked).contains(&("health", String::new(), "tcp".to_owned())));
+    assert!(settings(&checked, &old).contains(&("health", "tcp".to_owned(), String::new())));
+}
+
+#[test]
 fn state_apart_is_another_meaning() {
     // One bucket for both ports, or one for each.
     insta::assert_snapshot!(told(&of_chains(

@@ -412,6 +412,9 @@ fn slot_words(moved: &Moved) -> String {
             format!("{} {before} → {after} ({flow})", share.name)
         })
         .collect();
+    if shares.is_empty() {
+        return format!("no slot over {family} moves");
+    }
     let count = thousands(count as u64);
     format!("{count} of {after} slots over {family} move: {}", shares.join(", "))
 }

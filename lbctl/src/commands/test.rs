@@ -137,6 +137,7 @@ fn tested(report: &Report, compared: &[&str]) -> Option<String> {
     let failed = report.tests.iter().filter(|test| !test.passed()).count();
     let packets: u64 =
         report.tests.iter().flat_map(|test| &test.packets).map(|packet| u64::from(packet.times)).sum();
+    let packets = if packets == 1 { "1 packet".to_owned() } else { format!("{packets} packets") };
     let by = match compared {
         [] => "through the evaluator alone",
         [_] => "through the evaluator and the compiled tables",
@@ -144,8 +145,8 @@ fn tested(report: &Report, compared: &[&str]) -> Option<String> {
     };
     match (report.tests.len(), failed) {
         (0, _) => None,
-        (1, 0) => Some(format!("1 test passed ({packets} packets, {by})")),
-        (all, 0) => Some(format!("{all} tests passed ({packets} packets, {by})")),
+        (1, 0) => Some(format!("1 test passed ({packets}, {by})")),
+        (all, 0) => Some(format!("{all} tests passed ({packets}, {by})")),
         (all, failed) => Some(format!("{failed} of {all} tests failed")),
     }
 }
