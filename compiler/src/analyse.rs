@@ -4,6 +4,7 @@
 //! What sets from files and sets filled at run time hold may be anything here: a refreshed list never breaks a policy.
 
 mod arms;
+mod memory;
 mod redundant;
 mod tables;
 #[cfg(test)]
@@ -19,6 +20,7 @@ use policy_lang::policy::{Before, Chain, Policy, StageKind, Tail};
 use policy_lang::source::Span;
 
 use crate::graph::{self, Graph, GraphError, NodeKind, Trees, Way};
+use crate::lower::bounds;
 use crate::lower::diagram::{NOTHING, Ref, TooLarge};
 use crate::lower::formula::Sets;
 use crate::lower::refusals;
@@ -37,7 +39,9 @@ pub fn analyse(policy: &Policy) -> Vec<Diagnostic> {
         // As `compile` does: what fits apart is not refused for being too large joined.
         .or_else(|refused| if policy.trees.is_empty() { Err(refused) } else { look(policy, Trees::Apart) })
         .unwrap_or_else(|refused| vec![*refused]);
+    found.extend(bounds::beyond(policy));
     found.extend(tables::tables(policy));
+    found.extend(memory::memory(policy));
     found.sort_by_key(|one| (one.primary.0, one.code));
     found
 }

@@ -43,8 +43,7 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    /// Bytes of kernel memory (kernel/bpf/arraymap.c and hashtab.c: elements are rounded up to 8 bytes, a hash table
-    /// has 48 bytes before each and a bucket of 16 for each).
+    /// Bytes of kernel memory (kernel/bpf/arraymap.c: elements are rounded up to 8 bytes).
     pub(crate) fn bytes(&self, sizes: &Sizes, cpus: u64) -> u64 {
         let entries = u64::from(sizes.entries(self.which));
         let round = |bytes: usize| bytes.next_multiple_of(8) as u64;
@@ -52,7 +51,7 @@ impl Spec {
             (Which::Image, _) => entries * u64::from(sizes.image_words) * 4,
             (_, bpf::MAP_TYPE_ARRAY) => entries * round(self.value_size),
             (_, bpf::MAP_TYPE_PERCPU_ARRAY) => entries * round(self.value_size) * cpus,
-            _ => entries * (48 + round(self.key_size) + round(self.value_size) + 16),
+            _ => entries * maps::hash_entry_bytes(self.key_size, self.value_size),
         }
     }
 }

@@ -205,6 +205,7 @@ pub const PAGES: &[Page] = &[
     page!("W0450", "reach/w0450-vip-taken"),
     page!("W0451", "reach/w0451-more-flows-than-ports"),
     page!("W0452", "reach/w0452-no-room"),
+    page!("W0453", "reach/w0453-much-memory"),
     page!("W0601", "inventory/w0601-no-certificate-needed"),
     page!("W0602", "inventory/w0602-switched-off"),
     page!("W0603", "inventory/w0603-weights"),

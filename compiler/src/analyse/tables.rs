@@ -105,7 +105,7 @@ fn headroom(policy: &Policy, uses: &Uses, found: &mut Vec<Diagnostic>) {
     }
 }
 
-fn warning(
+pub fn warning(
     code: &'static str,
     place: Span,
     message: String,

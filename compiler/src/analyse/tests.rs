@@ -253,3 +253,50 @@ fn boxes_that_explode_end_in_an_error() {
     let (_, told) = found(&text);
     assert!(told.iter().all(|one| ["E0904", "E0414", "W0902"].contains(&one.code)), "{told:?}");
 }
+
+#[test]
+fn tables_beyond_four_gib_are_told() {
+    let policy = |flows: &str, keys: &str| {
+        warned(
+            "W0453",
+            &format!(
+                "track t {{ idle 30s; max {flows} }}\nlimit l {{ per src v4 /32 v6 /64; rate 10 pkt/s; burst 10; max {keys} }}\n\
+                 pool app {{ pick random; via nat; backend a1 10.0.1.1 }}\n\
+                 side B when src in app\nside A otherwise\n\
+                 policy p {{ default drop }} = match {{\n from B -> translate back -> forward\n\
+                 else -> limit l (exceed -> drop) -> track t (full -> drop) -> translate app (empty -> drop) -> forward\n}}"
+            ),
+        )
+    };
+    // Two tables of 2^23 entries take 3.1 GiB; 2^22 keys 0.4 GiB more, 2^24 keys 1.5 GiB.
+    assert_eq!(policy("4_194_304", "4_000_000"), NONE);
+    let told = policy("4_194_305", "1000");
+    assert_eq!(told, ["t: the tables of this policy take up to 6.2 GiB of kernel memory < l"]);
+    let told = policy("4_194_304", "16_000_000");
+    assert_eq!(told, ["t: the tables of this policy take up to 4.6 GiB of kernel memory < l"]);
+}
+
+#[test]
+fn numbers_that_no_image_holds_are_told_whatever_else_is_to_come() {
+    let policy = |burst: &str, backends: usize, more: &str| {
+        let trackers: String =
+            (0..63).map(|number| format!("track t{number} {{ idle 30s; max 1 }}\n")).collect();
+        let backends: String = (1..=backends)
+            .map(|number| {
+                format!("backend a{number} 10.0.1.{number} weight {}\n", if number == 1 { 999 } else { 1000 })
+            })
+            .collect();
+        let (_, told) = found(&format!(
+            "{trackers}{more}\nlimit calm {{ rate 1 pkt/h; burst {burst} }}\n\
+             pool app {{ pick round-robin; via ipip\n{backends}}}\n\
+             policy p {{ default drop }} = match {{\n\
+             proto in {{ tcp, udp }} -> limit calm (exceed -> drop) -> translate app (empty -> drop) -> forward\n\
+             else -> drop\n}}"
+        ));
+        told.iter().map(|one| one.code).filter(|code| code.starts_with("E09")).collect::<Vec<_>>()
+    };
+    assert_eq!(policy("10_000", 65, ""), NONE);
+    assert_eq!(policy("30_000", 65, ""), ["E0908"]);
+    assert_eq!(policy("10_000", 66, ""), ["E0907"]);
+    assert_eq!(policy("10_000", 65, "track more { idle 30s; max 1 }"), ["E0909"]);
+}

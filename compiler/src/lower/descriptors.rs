@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use lb_abi::bundle::{self, Dense, Image, Relocation};
 use lb_abi::image::{
     L_BURST, L_ID, L_INTERVAL, L_KEY, L_UNIT, L_V4, L_V6, LIMIT_BYTES, LIMIT_CONNS, LIMIT_KEY_DST,
-    LIMIT_KEY_NONE, LIMIT_KEY_SRC, LIMIT_PACKETS, LIMIT_SHIFT, LIMIT_SYNS, LIMIT_WORDS, P_ID, P_PICK,
-    P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6, P_VIA, PICK_FLOW, PICK_RANDOM,
+    LIMIT_KEY_NONE, LIMIT_KEY_SRC, LIMIT_PACKETS, LIMIT_SYNS, LIMIT_WORDS, P_ID, P_PICK, P_PORT_COUNT,
+    P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6, P_VIA, PICK_FLOW, PICK_RANDOM,
     PICK_ROUND_ROBIN, PICK_SOURCE, POOL_WORDS, T_HALF_OPEN, T_ID, T_IDLE_TCP, T_IDLE_UDP, T_MAX,
     TRACKER_WORDS, VIA_NAT,
 };
@@ -14,14 +14,12 @@ use lb_abi::maps::{Addr, BACKEND_ACTIVE, BACKEND_DRAINING, TICK_SHIFT};
 use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::{Limit, LimitUnit, Pick, Policy, Pool, Tracker, Via};
 
+use super::bounds;
 use super::identity::identity;
 use super::not_yet::{self, NotYet};
 use super::refusals;
 use super::slots::{self, Candidate};
 use super::words::{Full, Words};
-
-/// Times of a limit in 1/64 ns stay below this, so that no sum of two overflows in the kernel: about two years.
-const LIMIT_BOUND: u128 = 1 << 62;
 
 /// An IPv4 address as maps and images hold it.
 fn mapped(addr: Ipv4Addr) -> Addr {
@@ -42,16 +40,12 @@ pub fn backends(policy: &Policy) -> Vec<bundle::Backend> {
                     name: backend.name.clone(),
                     addr,
                     port,
-                    state: if takes_flows(backend) { BACKEND_ACTIVE } else { BACKEND_DRAINING },
+                    state: if bounds::takes_flows(backend) { BACKEND_ACTIVE } else { BACKEND_DRAINING },
                 });
             }
         }
     }
     backends
-}
-
-fn takes_flows(backend: &policy_lang::policy::Backend) -> bool {
-    !backend.drain && backend.weight > 0
 }
 
 /// What the image holds beside its words: everything declared, whether a chain names it or not, so that an ordinal of
@@ -117,15 +111,8 @@ pub fn limit(
     } else {
         row[L_KEY] = LIMIT_KEY_NONE;
     }
-    // A limit on bits counts bytes.
-    let bits = if limit.unit == LimitUnit::Bits { 8 } else { 1 };
-    let interval = limit.per.as_nanos() * bits * (1 << LIMIT_SHIFT) / u128::from(limit.rate.max(1));
-    let burst = interval * (u128::from(limit.burst) / bits);
-    let most = interval * if bits == 8 { 65_535 } else { 1 };
-    if most >= LIMIT_BOUND || burst >= LIMIT_BOUND {
-        return Err(refusals::limit(limit));
-    }
-    for (at, value) in [(L_INTERVAL, interval as u64), (L_BURST, burst as u64)] {
+    let (interval, burst) = bounds::limit_times(limit)?;
+    for (at, value) in [(L_INTERVAL, interval), (L_BURST, burst)] {
         (row[at], row[at + 1]) = (value as u32, (value >> 32) as u32);
     }
     let offset = words.append(&row).map_err(|Full| refusals::words(limit.span))?;
@@ -223,20 +210,17 @@ fn slot_table(ordinal: u32, pool: &Pool, v4: bool, image: &Image) -> Result<Vec<
     });
     let candidates: Vec<Candidate<'_>> = families
         .zip(ordinals)
-        .filter(|((_, four, backend), _)| *four == v4 && takes_flows(backend))
+        .filter(|((_, four, backend), _)| *four == v4 && bounds::takes_flows(backend))
         .map(|((_, _, backend), ordinal)| Candidate {
             name: &backend.name,
             weight: backend.weight,
             backend: ordinal,
         })
         .collect();
-    if slots::turn_count(&candidates) > slots::MAX_TURNS {
-        return Err(refusals::weights(&pool.name, pool.span));
-    }
+    bounds::slots_fit(pool, &candidates)?;
     Ok(match pool.pick {
         Pick::RoundRobin | Pick::Random | Pick::LeastConnections => slots::round(&candidates),
         Pick::Source | Pick::Certificate => slots::maglev(&candidates, slots::SOURCE_SLOTS),
-        Pick::Maglev { slots, .. } if slots::is_prime(slots) => slots::maglev(&candidates, slots),
-        Pick::Maglev { slots, .. } => return Err(refusals::slots(&pool.name, slots, pool.span)),
+        Pick::Maglev { slots, .. } => slots::maglev(&candidates, slots),
     })
 }

@@ -5,7 +5,6 @@ use lb_abi::bundle::{Dense, Image, Relocation};
 use lb_abi::image::{
     ALL_FIELDS, BEFORE_DROP, BEFORE_MATCH, BEFORE_PASS, ENTRY_LEAF, Field, H_DST6, H_ENTRY, H_FIELD,
     H_FRAGMENTS, H_LEN, H_MAGIC, H_NEIGHBOURS, H_OTHER, H_SCHEMA, H_SRC6, H_UNPARSED, HEADER_WORDS, MAGIC,
-    MAX_TRACKERS,
 };
 use lb_abi::mode::{FEATURE_DST4, FEATURE_DST6, FEATURE_SRC4, FEATURE_SRC6};
 use policy_lang::diagnostic::Diagnostic;
@@ -19,6 +18,7 @@ use words::{Full, Words};
 
 mod addresses;
 pub(crate) mod axis;
+pub(crate) mod bounds;
 pub(crate) mod classes;
 mod descriptors;
 pub(crate) mod diagram;
@@ -53,6 +53,10 @@ pub fn compile(policy: &Policy, sources: &Sources) -> Result<Image, Vec<Diagnost
     if !to_come.is_empty() {
         return Err(to_come);
     }
+    let beyond = bounds::beyond(policy);
+    if !beyond.is_empty() {
+        return Err(beyond);
+    }
     lower(policy, sources, Trees::Joined)
         // Joined, a tree's decisions are multiplied by those that lead to it. What fits apart is not refused for that.
         .or_else(|refused| match refused.code {
@@ -66,9 +70,6 @@ fn lower(policy: &Policy, sources: &Sources, trees: Trees) -> Result<Image, Box<
     let graph =
         graph::build(policy, trees).map_err(|GraphError::Cycle(tree)| refusals::cycle(policy, tree))?;
     refusals::too_many_steps(&graph)?;
-    if let Some(beyond) = policy.trackers.get(MAX_TRACKERS) {
-        return Err(refusals::trackers(policy.trackers.len(), beyond.span));
-    }
     let mut sets = Sets::new(policy);
     let mut read = Vec::new();
     for node in graph.graph.node_indices() {

@@ -19,6 +19,12 @@ pub const MAP_FLOWS_ANSWERED: &str = "FLOWS_ANSWERED";
 pub const MAP_FLOWS_PROVEN: &str = "FLOWS_PROVEN";
 pub const MAP_TEMPLATES: &str = "TEMPLATES";
 
+/// Bytes of kernel memory that an entry of a hash table takes, for a key and a value of so many (kernel/bpf/hashtab.c:
+/// each is rounded up to 8, with 48 bytes before them and a bucket of 16).
+pub const fn hash_entry_bytes(key: usize, value: usize) -> u64 {
+    (48 + key.next_multiple_of(8) + value.next_multiple_of(8) + 16) as u64
+}
+
 /// A tick of flow times is `2^20` ns of the kernel's coarse monotonic clock, about a millisecond; it wraps after
 /// 52 days, so ages are wrapping differences.
 pub const TICK_SHIFT: u32 = 20;
