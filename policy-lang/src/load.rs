@@ -1,7 +1,7 @@
 //! Owns which texts take part: the root policy and what it includes, each read once and cut into items.
 //! Never a file itself (texts come from the `Loader`), and never what an item means.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
 use crate::ast::{Item, Word};
@@ -11,14 +11,14 @@ use crate::{inventory, parse, text};
 
 /// Files may include each other this deep.
 const DEPTH: usize = 32;
-/// A policy text may have this many bytes.
-const LONGEST: usize = 64 << 20;
+/// A policy text may have this many bytes: that of 20,000 arms has two million.
+const LONGEST: usize = 8 << 20;
 
 pub(crate) struct Loaded {
     pub sources: Sources,
     pub items: Vec<Item>,
     /// Names of items that could not be read: that they are missing is no news.
-    pub lost: Vec<String>,
+    pub lost: HashSet<String>,
     /// Directory of each source, relative to the root policy's.
     pub directories: Vec<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub(crate) fn fits(id: FileId, text: &str, report: &mut Report) -> bool {
 
 pub(crate) fn load(root_name: &str, text: String, loader: &dyn Loader, report: &mut Report) -> Loaded {
     let sources = Sources::default();
-    let loaded = Loaded { sources, items: Vec::new(), lost: Vec::new(), directories: Vec::new() };
+    let loaded = Loaded { sources, items: Vec::new(), lost: HashSet::new(), directories: Vec::new() };
     let mut walk = Walk { loader, report, loaded, seen: HashMap::new(), open: Vec::new() };
     let prefix = Path::new(root_name).parent().map(Path::to_path_buf).unwrap_or_default();
     walk.file(root_name.to_owned(), PathBuf::new(), text, &prefix);

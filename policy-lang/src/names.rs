@@ -74,6 +74,9 @@ pub(crate) struct Symbol {
     used: bool,
 }
 
+/// How many names are compared with all the unknown ones of a policy, about.
+const COMPARED: usize = 200_000;
+
 #[derive(Default)]
 pub(crate) struct Names {
     table: HashMap<String, Symbol>,
@@ -214,7 +217,7 @@ impl Names {
             return;
         }
         let what = kinds.first().map_or("name", |kind| kind.word());
-        let known = self.of_kinds(kinds);
+        let known = self.of_kinds(kinds, report.count("E0201"));
         let cure = match known.is_empty() {
             true => format!("declare it: `{what} {} …`", word.text),
             false => suggestion(&word.text, known),
@@ -225,7 +228,12 @@ impl Names {
             .help(cure);
     }
 
-    pub fn of_kinds(&self, kinds: &[Kind]) -> Vec<&str> {
+    /// The names of some kinds, in order, to choose from for a name that is unknown; `told` of those were told already.
+    /// None where to look for each of them among so many would take too long.
+    pub fn of_kinds(&self, kinds: &[Kind], told: usize) -> Vec<&str> {
+        if told.saturating_mul(self.table.len()) > COMPARED {
+            return Vec::new();
+        }
         let mut names: Vec<&str> = self
             .table
             .iter()
@@ -272,8 +280,12 @@ pub(crate) struct Declared<'a> {
     pub asserts: Vec<(&'a Word, &'a [Claim], Span)>,
 }
 
-pub(crate) fn declare<'a>(items: &'a [Item], lost: &[String], report: &mut Report) -> (Names, Declared<'a>) {
-    let mut names = Names { table: HashMap::new(), lost: lost.iter().cloned().collect() };
+pub(crate) fn declare<'a>(
+    items: &'a [Item],
+    lost: HashSet<String>,
+    report: &mut Report,
+) -> (Names, Declared<'a>) {
+    let mut names = Names { table: HashMap::new(), lost };
     let mut all = Declared::default();
     for item in items {
         match item {

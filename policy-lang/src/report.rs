@@ -1,49 +1,83 @@
 //! Owns the list of findings while a text is checked, and the shape in which a finding is written down.
 //! Never decides what is wrong.
 
+use std::collections::BTreeMap;
+
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::source::Span;
+
+/// Findings of one code that are kept: who mends a thousand checks again, and a text of a million slips costs no more
+/// than one of a thousand.
+const KEPT: usize = 1_000;
+/// Bytes of one sentence: a word of a million letters is named by its beginning.
+const SENTENCE: usize = 2_000;
+/// Bytes of a word that may be meant by another.
+const NEAR: usize = 200;
 
 #[derive(Default)]
 pub(crate) struct Report {
     found: Vec<Diagnostic>,
+    errors: usize,
+    codes: BTreeMap<&'static str, Found>,
+}
+
+/// How often a code was found.
+#[derive(Default)]
+struct Found {
+    count: usize,
+    /// The first that is not kept.
+    beyond: Option<(Severity, Span)>,
 }
 
 impl Report {
     pub fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> Finding<'_> {
-        self.add(code, Severity::Error, span, message.into())
+        self.errors += 1;
+        self.add(code, Severity::Error, span, message)
     }
 
     pub fn warning(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> Finding<'_> {
-        self.add(code, Severity::Warning, span, message.into())
+        self.add(code, Severity::Warning, span, message)
     }
 
     /// Shown only to those who deny it.
     pub fn allowed(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> Finding<'_> {
-        self.add(code, Severity::Allowed, span, message.into())
+        self.add(code, Severity::Allowed, span, message)
     }
 
-    fn add(&mut self, code: &'static str, severity: Severity, span: Span, message: String) -> Finding<'_> {
-        self.found.push(Diagnostic {
-            code,
-            severity,
-            message,
-            primary: (span, String::new()),
-            secondary: Vec::new(),
-            reason: None,
-            help: None,
-        });
-        let last = self.found.len() - 1;
-        Finding(&mut self.found[last])
+    fn add(
+        &mut self,
+        code: &'static str,
+        severity: Severity,
+        span: Span,
+        message: impl Into<String>,
+    ) -> Finding<'_> {
+        let so_far = self.codes.entry(code).or_default();
+        so_far.count += 1;
+        if so_far.count > KEPT {
+            so_far.beyond.get_or_insert((severity, span));
+            return Finding(None);
+        }
+        self.found.push(finding(code, severity, span, sentence(message)));
+        Finding(self.found.last_mut())
+    }
+
+    /// How often a code was found so far.
+    pub fn count(&self, code: &str) -> usize {
+        self.codes.get(code).map_or(0, |found| found.count)
+    }
+
+    /// Whether no more findings of a code are kept.
+    pub fn is_full(&self, code: &str) -> bool {
+        self.count(code) > KEPT
     }
 
     /// How many errors there are so far.
     pub fn errors(&self) -> usize {
-        self.found.iter().filter(|finding| finding.severity == Severity::Error).count()
+        self.errors
     }
 
     pub fn has_errors(&self) -> bool {
-        self.found.iter().any(|finding| finding.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Every error has one of these codes.
@@ -52,8 +86,14 @@ impl Report {
         errors.all(|finding| codes.contains(&finding.code))
     }
 
-    /// In the order of the text; findings of one place stay in the order they were made.
+    /// In the order of the text; findings of one place stay in the order they were made. A code found too often has a
+    /// last finding that says so.
     pub fn into_sorted(mut self) -> Vec<Diagnostic> {
+        for (code, found) in self.codes {
+            let Some((severity, span)) = found.beyond else { continue };
+            let message = format!("{KEPT} findings of this kind are told, and there are more");
+            self.found.push(finding(code, severity, span, message));
+        }
         self.found.sort_by_key(|finding| (finding.primary.0.file, finding.primary.0.start));
         // What stands in a const is read wherever the const is used.
         self.found.dedup();
@@ -61,28 +101,53 @@ impl Report {
     }
 }
 
-/// A finding that is being written.
-pub(crate) struct Finding<'a>(&'a mut Diagnostic);
+fn finding(code: &'static str, severity: Severity, span: Span, message: String) -> Diagnostic {
+    Diagnostic {
+        code,
+        severity,
+        message,
+        primary: (span, String::new()),
+        secondary: Vec::new(),
+        reason: None,
+        help: None,
+    }
+}
+
+fn sentence(words: impl Into<String>) -> String {
+    let mut text = words.into();
+    if text.len() > SENTENCE {
+        text.truncate(text.floor_char_boundary(SENTENCE));
+        text.push('…');
+        text.shrink_to_fit();
+    }
+    text
+}
+
+/// A finding that is being written; None if there are enough of its code.
+pub(crate) struct Finding<'a>(Option<&'a mut Diagnostic>);
 
 impl Finding<'_> {
-    pub fn label(self, words: impl Into<String>) -> Self {
-        self.0.primary.1 = words.into();
+    fn with(mut self, write: impl FnOnce(&mut Diagnostic)) -> Self {
+        if let Some(finding) = &mut self.0 {
+            write(finding);
+        }
         self
+    }
+
+    pub fn label(self, words: impl Into<String>) -> Self {
+        self.with(|finding| finding.primary.1 = sentence(words))
     }
 
     pub fn also(self, span: Span, words: impl Into<String>) -> Self {
-        self.0.secondary.push((span, words.into()));
-        self
+        self.with(|finding| finding.secondary.push((span, sentence(words))))
     }
 
     pub fn because(self, reason: impl Into<String>) -> Self {
-        self.0.reason = Some(reason.into());
-        self
+        self.with(|finding| finding.reason = Some(sentence(reason)))
     }
 
     pub fn help(self, cure: impl Into<String>) -> Self {
-        self.0.help = Some(cure.into());
-        self
+        self.with(|finding| finding.help = Some(sentence(cure)))
     }
 }
 
@@ -91,6 +156,9 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
     let allowed = if word.len() <= 3 { 1 } else { (word.len() / 3).min(3) };
     candidates
         .into_iter()
+        // No word becomes so much longer in so few steps, as a step changes four bytes at most. Nor is a word of a
+        // million letters worth the million million steps that the distance to another costs.
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= 4 * allowed && candidate.len() <= NEAR)
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
         .filter(|&(distance, _)| distance <= allowed)
         .min()

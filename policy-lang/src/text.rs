@@ -73,6 +73,12 @@ fn span(file: FileId, start: usize, end: usize) -> Span {
 /// Reads `lbp 1`; returns where the rest starts.
 fn edition(file: FileId, text: &str, report: &mut Report) -> usize {
     let mut at = if text.starts_with('\u{feff}') { 3 } else { 0 };
+    // Empty lines in one go: a file may hold millions.
+    let blank = text.as_bytes().get(at..).unwrap_or(&[]);
+    let blank = blank.iter().position(|byte| !byte.is_ascii_whitespace()).and_then(|end| blank.get(..end));
+    at += blank
+        .and_then(|blank| blank.iter().rposition(|&byte| byte == b'\n'))
+        .map_or(0, |newline| newline + 1);
     for line in text.get(at..).unwrap_or("").split_inclusive('\n') {
         let code = line.split('#').next().unwrap_or("").trim();
         let start = at + line.len() - line.trim_start().len();
@@ -126,6 +132,10 @@ impl Scan<'_> {
         let mut at = body;
         for line in self.text.get(body..).unwrap_or("").split_inclusive('\n') {
             self.head(at, line);
+            // No policy has so many lines that start no item; what follows is not looked at.
+            if self.report.is_full("E0103") {
+                break;
+            }
             self.brackets(at, line.as_bytes());
             at += line.len();
         }

@@ -230,6 +230,36 @@ fn a_list_that_is_a_fifo_is_refused_and_not_waited_for() {
 }
 
 #[test]
+fn an_include_that_cannot_be_read_is_told_at_its_place() {
+    let desk = Desk::new(&[
+        ("secret.lbp", "lbp 1\n"),
+        ("p/round.lbp", "lbp 1\ninclude \"again.lbp\"\n"),
+        ("p/again.lbp", "lbp 1\n\ninclude \"round.lbp\"\n"),
+    ]);
+    desk.write("p/latin.lbp", b"lbp 1\n# caf\xe9\n");
+    nix::unistd::mkfifo(&desk.path("p/fifo.lbp"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    symlink("../secret.lbp", desk.path("p/out.lbp")).unwrap();
+    symlink("/dev/zero", desk.path("p/zero.lbp")).unwrap();
+    symlink("self.lbp", desk.path("p/self.lbp")).unwrap();
+    let names = ["latin", "fifo", "out", "zero", "self", "round", "../secret", "p.lbp/x"];
+    let includes: String = names.iter().map(|name| format!("include \"{name}.lbp\"\n")).collect();
+    desk.write("p/p.lbp", format!("lbp 1\n{includes}policy p {{ default drop }} = drop\n"));
+    insta::assert_snapshot!(desk.lbctl(&["check", "--format", "short", "p/p.lbp"]), @r"
+    exit 1
+    --- err
+    p/p.lbp:2:9: error[E0207]: `latin.lbp` cannot be read: is no text: byte 0xe9 in line 2, column 6 is not UTF-8
+    p/p.lbp:3:9: error[E0207]: `fifo.lbp` cannot be read: is a FIFO
+    p/p.lbp:4:9: error[E0207]: `out.lbp` cannot be read: is a symbolic link that leaves the policy's directory
+    p/p.lbp:5:9: error[E0207]: `zero.lbp` cannot be read: is a symbolic link that leaves the policy's directory
+    p/p.lbp:6:9: error[E0207]: `self.lbp` cannot be read: too many levels of symbolic links
+    p/p.lbp:8:9: error[E0208]: `../secret.lbp` is outside of the policy's directory
+    p/p.lbp:9:9: error[E0207]: `p.lbp/x.lbp` cannot be read: not a directory
+    p/again.lbp:3:9: error[E0206]: `round.lbp` includes itself
+    p/p.lbp: 8 errors
+    ");
+}
+
+#[test]
 fn usage_errors_name_the_option_and_exit_2() {
     let desk = Desk::new(&[]);
     insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--formt", "json"]), @r#"

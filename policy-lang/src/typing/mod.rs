@@ -90,7 +90,8 @@ pub(crate) fn policy(
     report: &mut Report,
     asked: &mut Asked,
 ) -> Option<Policy> {
-    let (names, declared) = crate::names::declare(&loaded.items, &loaded.lost, report);
+    let lost = std::mem::take(&mut loaded.lost);
+    let (names, declared) = crate::names::declare(&loaded.items, lost, report);
     let mut typing = Typing {
         report,
         names,

@@ -106,7 +106,7 @@ impl Typing<'_> {
             }
             None if self.names.is_lost(verb) => Typed::Nothing { ends: true },
             None => {
-                let trees = self.names.of_kinds(&[Kind::Tree]);
+                let trees = self.names.of_kinds(&[Kind::Tree], self.report.count("E0211"));
                 let known: Vec<&str> = FORMS.iter().map(|(verb, _)| *verb).chain(trees).collect();
                 self.report
                     .error("E0211", stage.verb.span, format!("`{verb}` is neither a stage nor a tree"))

@@ -244,8 +244,46 @@ fn twenty_thousand_arms() {
 
 #[test]
 fn a_policy_beyond_the_largest_size_is_told() {
-    let checked = policy_lang::check("any.lbp", " ".repeat((64 << 20) + 1), &Nothing);
+    let checked = policy_lang::check("any.lbp", " ".repeat((8 << 20) + 1), &Nothing);
     assert!(checked.diagnostics.iter().any(|finding| finding.code == "E0116"));
+}
+
+#[test]
+fn a_text_of_slips_costs_a_thousand_findings_and_no_sentence_is_long() {
+    let lines = |count: usize, line: &dyn Fn(usize) -> String| (0..count).map(line).collect::<String>();
+    let policy = "policy p { default drop } = drop\n";
+    let texts = [
+        ("E0103", "lbp 1\n".to_owned() + &"word\n".repeat(20_000)),
+        ("E0202", "lbp 1\n".to_owned() + policy + &"set s : net = { 10.0.0.0/8 }\n".repeat(5_000)),
+        ("E0211", "lbp 1\n".to_owned() + policy + &lines(5_000, &|n| format!("tree t{n} = s{n}\n"))),
+        ("E0201", "lbp 1\n".to_owned() + policy + &lines(5_000, &|n| format!("set s{n} : net = t{n}\n"))),
+    ];
+    for (code, text) in texts {
+        let checked = policy_lang::check("any.lbp", text, &Nothing);
+        let found: Vec<_> = checked.diagnostics.iter().filter(|one| one.code == code).collect();
+        assert_eq!(found.len(), 1_001, "{code}");
+        let told = found.last().unwrap();
+        assert_eq!(told.message, "1000 findings of this kind are told, and there are more");
+        assert!(checked.policy.is_none());
+    }
+    for text in [
+        format!("lbp 1\n{}", "w".repeat(1 << 20)),
+        format!("lbp 1\n{policy}tree {} = drop", "w".repeat(1 << 20)),
+    ] {
+        let checked = policy_lang::check("any.lbp", text, &Nothing);
+        assert!(!checked.diagnostics.is_empty());
+        for one in &checked.diagnostics {
+            assert!(one.message.len() < 3_000, "{} has {} bytes", one.code, one.message.len());
+        }
+    }
+}
+
+#[test]
+fn long_names_are_not_compared_letter_by_letter() {
+    let name = |last: &str| "n".repeat(100_000) + last;
+    let text = format!("lbp 1\npolicy p {{ default drop }} = {}\ntree {} = drop\n", name("b"), name("a"));
+    let checked = within(Duration::from_secs(10), "two long names", text);
+    assert!(checked.diagnostics.iter().any(|one| one.code == "E0211"));
 }
 
 struct List(String);
