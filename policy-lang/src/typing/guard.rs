@@ -119,7 +119,7 @@ impl Typing<'_> {
                 self.report
                     .error("E0110", place, "there is no comparison by order")
                     .because("values are compared with `==`, `!=`, `in` and `not in`")
-                    .help(format!("write a range: `{name} in 1-100`"));
+                    .help(format!("write a range: `{name} in {}`", meant_range(field, test)));
                 return None;
             }
             Op::Eq | Op::Ne | Op::In | Op::NotIn => {}
@@ -278,4 +278,19 @@ impl Typing<'_> {
             .help(format!("write a number from 0 to {high}, or a range"));
         None
     }
+}
+
+/// The range that a comparison by order asks for; an example where its value is no number of the field's.
+fn meant_range(field: Field, test: &WrittenTest) -> String {
+    let high = FIELDS.iter().find(|(_, known, _)| *known == field).map_or(0, |&(.., high)| high);
+    let value = test.values.first().and_then(|word| quantity::count_in(&word.text, 0, high).ok());
+    let after = |sign: &str| test.text.contains(sign);
+    let (first, last) = match value {
+        Some(value) if after("<=") => (0, value),
+        Some(value) if after(">=") => (value, high),
+        Some(value) if after("<") && value > 0 => (0, value - 1),
+        Some(value) if after(">") && value < high => (value + 1, high),
+        _ => (1, 100),
+    };
+    format!("{first}-{last}")
 }
