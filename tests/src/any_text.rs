@@ -1,12 +1,12 @@
 //! Owns what must hold whatever the text of a policy: findings have places, what checks can be drawn, compiled, proved,
-//! run and explained, and the formatter changes nothing. Never which texts are tried.
+//! run and explained, it is equal to itself in meaning, and the formatter changes nothing. Never which texts are tried.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use compiler::explain::{Question, explain};
 use compiler::figure::figure;
-use compiler::{expect, prove};
+use compiler::{diff, expect, prove};
 use policy_lang::diagnostic::{Diagnostic, Severity, never};
 use policy_lang::format;
 use policy_lang::inventory::{Form, Options, import};
@@ -40,14 +40,29 @@ pub fn examine(text: &str, files: &Texts) -> Came {
     placed(&checked.sources, &checked.diagnostics);
     let has_error = checked.diagnostics.iter().any(|one| one.severity == Severity::Error);
     assert_eq!(checked.policy.is_none(), has_error, "a policy comes out if and only if there is no error");
-    formatted(text);
+    let formatted = formatted(text);
     if let Some(policy) = checked.policy.as_ref().or(checked.partly_reached.as_ref()) {
         figure(policy, &never(&checked.diagnostics));
     }
     match &checked.policy {
         None => Came::Refused,
-        Some(policy) => meant(policy, &checked.sources),
+        Some(policy) => {
+            equal((policy, &checked.sources), (policy, &checked.sources));
+            if let Some(formatted) = formatted {
+                let again = policy_lang::check("p.lbp", formatted, files);
+                let other = again.policy.as_ref().expect("formatted, it checks as before");
+                equal((policy, &checked.sources), (other, &again.sources));
+            }
+            meant(policy, &checked.sources)
+        }
     }
+}
+
+/// Two texts of one meaning have no difference.
+fn equal(old: diff::Side<'_>, new: diff::Side<'_>) {
+    let report = diff::run(old, new).unwrap_or_else(|_| panic!("too large to be held against itself"));
+    let is_silent = report.is_equal() && report.observed.is_empty() && report.lost.is_empty();
+    assert!(is_silent, "equal in meaning, and yet: {report:#?}");
 }
 
 /// Does with a text what is done with a TOML inventory that a policy includes.
@@ -93,6 +108,7 @@ fn meant(policy: &Policy, sources: &Sources) -> Came {
         assert!(!refused.is_empty(), "refused without a reason");
         placed(sources, refused);
     }
+    placed(sources, &compiler::analyse(policy));
     placed(sources, &prove::run(policy).diagnostics());
     figure(policy, &[]);
     let report = expect::run(policy, sources, compiled.as_ref().ok());
@@ -115,14 +131,18 @@ fn meant(policy: &Policy, sources: &Sources) -> Came {
 }
 
 /// The formatter refuses a text, or gives one that it leaves alone.
-fn formatted(text: &str) {
+fn formatted(text: &str) -> Option<String> {
     match format::format("p.lbp", text) {
         Ok(once) => match format::format("p.lbp", &once) {
-            Ok(twice) => assert_eq!(once, twice, "formatted twice is formatted once"),
+            Ok(twice) => {
+                assert_eq!(once, twice, "formatted twice is formatted once");
+                Some(once)
+            }
             Err(_) => panic!("what the formatter made is refused:\n{once}"),
         },
         Err(format::Refused::Unread { diagnostics, .. }) => {
             assert!(!diagnostics.is_empty(), "refused to format without a reason");
+            None
         }
         Err(format::Refused::Changed) => panic!("the formatter would change the meaning"),
     }

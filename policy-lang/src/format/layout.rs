@@ -261,6 +261,25 @@ fn trim_blocks(lines: &mut [Line<'_>]) {
     }
 }
 
+/// Whether a word follows the last one, if any, without a blank.
+fn is_tight(last: Option<&str>, word: &str) -> bool {
+    matches!(word, "," | ";" | ")") || matches!(last, None | Some("("))
+}
+
+/// A text without its comments on one line, as the formatter spaces it: equal for texts that are formatted alike.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut last = None;
+    for token in text.split('\n').flat_map(|line| tokens::line(line).tokens) {
+        if !is_tight(last, token.text) {
+            out.push(' ');
+        }
+        out.push_str(token.text);
+        last = Some(token.text);
+    }
+    out
+}
+
 /// The words of a line with what stands between them.
 pub(super) fn code(line: &Line<'_>) -> String {
     let mut out = String::new();
@@ -268,8 +287,7 @@ pub(super) fn code(line: &Line<'_>) -> String {
     let mut stops = line.stops.iter().peekable();
     let mut last = None;
     for (at, token) in line.tokens.iter().enumerate() {
-        let tight = matches!(token.text, "," | ";" | ")") || matches!(last, None | Some("("));
-        if !tight {
+        if !is_tight(last, token.text) {
             out.push(' ');
             width += 1;
         }

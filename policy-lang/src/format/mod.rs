@@ -5,6 +5,8 @@ mod columns;
 mod layout;
 mod tokens;
 
+pub(crate) use layout::one_line;
+
 use crate::diagnostic::Diagnostic;
 use crate::parse;
 use crate::report::Report;

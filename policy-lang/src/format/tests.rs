@@ -1,6 +1,6 @@
 //! What the formatter makes of texts by hand; the corpora are in `tests/texts/format.rs`.
 
-use super::{Refused, format};
+use super::{Refused, format, one_line};
 
 fn of(text: &str) -> String {
     let formatted = format("t.lbp", text).expect("it parses");
@@ -101,4 +101,13 @@ fn a_colon_is_a_sign_where_the_kind_of_a_set_stands_behind_it() {
         assert_eq!(of(&text), text);
     }
     assert_eq!(of("lbp 1\nset a:net from b\n"), "lbp 1\nset a : net from b\n");
+}
+
+#[test]
+fn a_guard_on_one_line_is_spaced_as_formatted() {
+    let written =
+        "not ( src not   in {10.0.0.0/8 ,\n 192.0.2.1} ) # why\n and tcp.flags  ==syn or sni in \"#.a  b\"";
+    let line = one_line(written);
+    assert_eq!(line, "not (src not in { 10.0.0.0/8, 192.0.2.1 }) and tcp.flags == syn or sni in \"#.a  b\"");
+    assert_eq!(one_line(&line), line);
 }

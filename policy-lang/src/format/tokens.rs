@@ -33,7 +33,7 @@ pub(super) fn lines(text: &str) -> Vec<Written<'_>> {
     text.trim_start_matches('\u{feff}').split('\n').map(line).collect()
 }
 
-fn line(text: &str) -> Written<'_> {
+pub(super) fn line(text: &str) -> Written<'_> {
     let mut line =
         Written { flush: text.starts_with(|first: char| first.is_ascii_alphabetic()), ..Written::default() };
     let mut rest = text;

@@ -10,6 +10,7 @@ use pest::Parser;
 use pest::iterators::{Pair, Pairs};
 
 use crate::ast::{Item, Step, Word};
+use crate::format;
 use crate::report::Report;
 use crate::source::{FileId, Span};
 use crate::text::Piece;
@@ -79,15 +80,10 @@ impl Reader {
         Word { text: text.to_owned(), span: self.span(pair), quoted }
     }
 
-    /// The pair's text with every run of white space and every comment folded into one blank.
+    /// The pair's text on one line, as the formatter spaces it: an arm keeps its counter when its file is formatted.
     fn folded(self, pair: &Pair<'_, Rule>) -> String {
-        let mut words: Vec<&str> = Vec::new();
-        for line in pair.as_str().lines() {
-            // No guard holds a string with `#` in it but for certificate names, and those keep theirs.
-            let code = if line.contains('"') { line } else { line.split('#').next().unwrap_or("") };
-            words.extend(code.split_ascii_whitespace());
-        }
-        words.join(if self.placed { " " } else { "" })
+        let line = format::one_line(pair.as_str());
+        if self.placed { line } else { line.split_ascii_whitespace().collect() }
     }
 
     fn words<'i>(self, pairs: impl IntoIterator<Item = Pair<'i, Rule>>) -> Vec<Word> {
