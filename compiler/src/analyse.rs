@@ -4,6 +4,7 @@
 //! What sets from files and sets filled at run time hold may be anything here: a refreshed list never breaks a policy.
 
 mod arms;
+mod home;
 mod memory;
 mod redundant;
 mod tables;
@@ -55,6 +56,7 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
     let fragments = policy.before.fragments == Before::Match;
     let conditions = Conditions::read(fragments, policy.trackers.len(), policy.span, &mut sets);
     let parts = vips::parts(policy, &mut sets);
+    let replies = home::replies(policy, &graph, &mut sets);
     let mut read = HashMap::new();
     for node in graph.graph.node_indices() {
         if let NodeKind::Region(region) = graph.graph[node].kind {
@@ -71,6 +73,8 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
             stages.extend(chain.stages.iter().map(|stage| (stage.span, &stage.kind)));
         });
     }
+    // Trees were found to be without cycles, and nothing else leads back.
+    let order = petgraph::algo::toposort(&graph.graph, None).unwrap_or_default();
     let mut flow = Flow {
         policy,
         graph: &graph,
@@ -80,10 +84,9 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
         regions: &mut regions,
         stages,
         before: HashMap::from([(graph.entry.node, conditions.universe)]),
+        home: home::Home::new(&graph, &order, conditions.universe),
         found: Vec::new(),
     };
-    // Trees were found to be without cycles, and nothing else leads back.
-    let order = petgraph::algo::toposort(&graph.graph, None).unwrap_or_default();
     let leads_on = flow.leads_on(&order);
     for &node in &order {
         let Some(&before) = flow.before.get(&node).filter(|before| **before != NOTHING) else { continue };
@@ -93,6 +96,8 @@ fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic
             None => {}
         }
     }
+    // What cannot be proved is not held against the policy.
+    let _unproved = flow.lost(&replies, &cut);
     Ok(flow.found)
 }
 
@@ -122,6 +127,7 @@ struct Flow<'s, 'a, 'p> {
     regions: &'s mut Regions<'a, 'p>,
     stages: HashMap<Span, &'p StageKind>,
     before: HashMap<NodeIndex, Ref>,
+    home: home::Home,
     found: Vec<Diagnostic>,
 }
 
@@ -177,6 +183,7 @@ impl Flow<'_, '_, '_> {
         }
         self.redundant(node, choice, before)?;
         self.vips(choice, before, taken)?;
+        self.carry(node, taken, &reached)?;
         let mut targets: HashMap<NodeIndex, HashSet<u32>> = HashMap::new();
         for (edge, target) in self.graph.ways(node) {
             if let Way::Leaf(leaf) = edge.way
@@ -187,6 +194,7 @@ impl Flow<'_, '_, '_> {
             }
         }
         let is_apart = targets.len() <= APART;
+        self.home.is_rough |= !is_apart;
         for (target, leaves) in targets {
             let packets = if is_apart { self.regions.diagrams.select_any(taken, &leaves)? } else { before };
             self.reach(target, packets)?;

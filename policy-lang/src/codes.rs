@@ -116,7 +116,7 @@ pub const PAGES: &[Page] = &[
     page!("E0403", "rules/e0403-no-exceed"),
     page!("E0404", "rules/e0404-no-max"),
     page!("E0405", "rules/e0405-no-tracker"),
-    page!("E0406", "rules/e0406-no-way-home"),
+    page!("E0406", "reach/e0406-no-way-home"),
     page!("E0407", "rules/e0407-no-usable-backend"),
     page!("E0408", "rules/e0408-no-prime"),
     page!("E0409", "rules/e0409-too-few-slots"),

@@ -65,6 +65,10 @@ fn what_no_packet_gets_to_is_told_with_what_keeps_it_away() {
         }
     }
     insta::assert_snapshot!(text, @"
+    E0406 10:39 replies of `app` cannot get to `translate back`, such as `tcp ack src 10.0.1.1:50000 dst 10.0.0.5:1000`
+      3:76 a packet from `a1` never gets there
+      8:5 takes it
+      why: a reply has to be translated back before it can reach the client
     E0414 6:5 this arm is never taken
       4:5 shadowed by this arm
       why: an earlier arm takes every packet that it would match

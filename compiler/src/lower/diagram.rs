@@ -1,6 +1,8 @@
 //! Owns ordered, reduced, hash-consed decision diagrams over class numbers (Bryant 1986, with many-valued variables).
 //! Never what a field, a class or a leaf means.
 
+mod project;
+
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 

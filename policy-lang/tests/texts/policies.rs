@@ -201,6 +201,4 @@ fn what_breaks_edge_is_told() {
     assert_eq!(codes_of_edge_with("lbp 1", "lbp 1"), none);
     // NAT without a tracker; the pool behind direct server return needs none.
     assert_eq!(codes_of_edge_with("    -> track flows (full -> drop, invalid -> drop)\n", ""), ["E0405"]);
-    // Replies no longer come home; those of the other pools go to the client without us.
-    assert_eq!(codes_of_edge_with("side B when src in api_pool", "side B when src in office"), ["E0406"]);
 }
