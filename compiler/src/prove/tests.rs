@@ -1,6 +1,8 @@
 //! Claims against what the evaluator does: on random policies and every packet of a small universe, and on policies as
 //! text.
 
+mod small;
+
 use std::path::Path;
 
 use policy_lang::policy::*;
