@@ -190,7 +190,7 @@ mod tests {
         let sizes = crate::state::Sizes::needed(&image, &numbers).unwrap();
         let flags = crate::program::Flags { fields: 0, ops: 0, features: 0 };
         let plane = Plane::load(flags, &sizes, [0; 2], None).unwrap();
-        let counted = TrackerState { proven: 2, reserved: 0 };
+        let counted = TrackerState { proven: 2, flows: 0 };
         bpf::update(plane.maps.fd(Which::Trackers), &0u32, &counted, bpf::ANY).unwrap();
         plane
     }

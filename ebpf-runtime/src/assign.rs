@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_abi::bundle::{Dense, Identity, Image};
-use lb_abi::image::{Field, MAX_TRACKERS};
+use lb_abi::image::{Field, MAX_CERTIFICATES, MAX_TRACKERS};
 
 use crate::error::Error;
 
@@ -73,6 +73,7 @@ pub(crate) struct Numbers {
     pub(crate) trackers: Assigned,
     pub(crate) pools: Assigned,
     pub(crate) backends: Assigned,
+    pub(crate) certificates: Assigned,
 }
 
 impl Numbers {
@@ -84,6 +85,7 @@ impl Numbers {
             Dense::Tracker | Dense::FlowTable => &self.trackers,
             Dense::Pool => &self.pools,
             Dense::Backend => &self.backends,
+            Dense::Certificate | Dense::CertificateTable => &self.certificates,
         };
         &assigned.numbers
     }
@@ -103,8 +105,14 @@ impl Numbers {
                 flow_table(words.get_mut(table).ok_or_else(beyond)?, numbers)?;
                 continue;
             }
-            // A counter or backend word is one more than its number, and 0 stands for none.
-            let bias = u32::from(matches!(relocation.kind, Dense::Counter | Dense::Backend));
+            if relocation.kind == Dense::CertificateTable {
+                let table = at..at.saturating_add(Field::Cert.domain() as usize + 1);
+                certificate_table(words.get_mut(table).ok_or_else(beyond)?, numbers)?;
+                continue;
+            }
+            // A counter, backend or certificate word is one more than its number, and 0 stands for none.
+            let bias =
+                u32::from(matches!(relocation.kind, Dense::Counter | Dense::Backend | Dense::Certificate));
             let word = words.get_mut(at).ok_or_else(beyond)?;
             let Some(ordinal) = word.checked_sub(bias) else { continue };
             let number = numbers.get(ordinal as usize).ok_or_else(|| {
@@ -131,6 +139,23 @@ fn flow_table(table: &mut [u32], numbers: &[u32]) -> Result<(), Error> {
             max: MAX_TRACKERS as u64,
         })?;
         *place = *class;
+    }
+    Ok(())
+}
+
+/// Entry c becomes that of the certificate numbered c; the last one, for packets without a certificate, stays. One that
+/// this policy does not have is none of its own, as if there were none.
+fn certificate_table(table: &mut [u32], numbers: &[u32]) -> Result<(), Error> {
+    let canonical = table.to_vec();
+    let Some((&none, by_ordinal)) = canonical.split_last() else { return Ok(()) };
+    table.fill(none);
+    for (class, number) in by_ordinal.iter().zip(numbers) {
+        let place = table.get_mut(*number as usize).filter(|_| (*number as usize) < MAX_CERTIFICATES);
+        *place.ok_or(Error::TooMany {
+            what: "certificates, with those of the policy before it,",
+            wanted: u64::from(*number) + 1,
+            max: MAX_CERTIFICATES as u64,
+        })? = *class;
     }
     Ok(())
 }
@@ -216,6 +241,16 @@ mod tests {
         let words = numbers.relocate(&image).unwrap();
         assert_eq!(words[..4], [3, 5, 10, 0]);
         assert_eq!(words[4..9], [5, 5, 6, 5, 7]);
+    }
+
+    #[test]
+    fn certificate_tables_follow_the_numbers() {
+        let domain = Field::Cert.domain() as usize;
+        let mut table = vec![9; domain + 1];
+        table[..2].copy_from_slice(&[5, 6]);
+        certificate_table(&mut table, &[7, 0]).unwrap();
+        assert_eq!((table[7], table[0], table[1], table[domain]), (5, 6, 9, 9));
+        assert!(certificate_table(&mut table, &[domain as u32]).is_err());
     }
 
     #[test]

@@ -72,6 +72,32 @@ pub(crate) struct Backend {
     pub(crate) state: u16,
 }
 
+/// Whose signatures a `verify` accepts.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Authority {
+    pub(crate) identity: Identity,
+    pub(crate) name: String,
+    /// As in `bundle::Authority`.
+    pub(crate) replay: Option<u64>,
+    pub(crate) checks: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub(crate) struct Certificate {
+    pub(crate) identity: Identity,
+    pub(crate) number: u32,
+    /// Index into `Generation::authorities`.
+    pub(crate) authority: u32,
+    pub(crate) id: u8,
+    /// 32 bytes; without a key it only stands in for that of the key to be generated.
+    pub(crate) hash: [u8; 32],
+    /// The uncompressed point's 65 bytes.
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) valid: Option<(i64, i64)>,
+    pub(crate) revoked: bool,
+    pub(crate) name: String,
+}
+
 /// Everything by ordinal of the image.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Generation {
@@ -82,6 +108,8 @@ pub(crate) struct Generation {
     pub(crate) trackers: Vec<Numbered>,
     pub(crate) pools: Vec<Numbered>,
     pub(crate) backends: Vec<Backend>,
+    pub(crate) authorities: Vec<Authority>,
+    pub(crate) certificates: Vec<Certificate>,
 }
 
 /// An address of the maps (IPv4 mapped into IPv6) in its own family.
@@ -137,6 +165,14 @@ impl Generation {
                     .collect::<Vec<_>>(),
                 image.backends.iter().map(|backend| backend.identity),
             ),
+            certificates: assign(
+                &self
+                    .certificates
+                    .iter()
+                    .map(|entry| Held { identity: Some(entry.identity), number: entry.number })
+                    .collect::<Vec<_>>(),
+                image.certificates.iter().map(|certificate| certificate.identity),
+            ),
         }
     }
 
@@ -191,6 +227,23 @@ impl Generation {
             port: backend.port,
             state: backend.state,
         };
+        let authority = |authority: &bundle::Authority| Authority {
+            identity: authority.identity,
+            name: authority.name.clone(),
+            replay: authority.replay,
+            checks: authority.checks,
+        };
+        let certificate = |(certificate, &number): (&bundle::Certificate, &u32)| Certificate {
+            identity: certificate.identity,
+            number,
+            authority: certificate.authority,
+            id: certificate.id,
+            hash: certificate.hash,
+            key: certificate.key.map(|key| key.to_vec()),
+            valid: certificate.valid,
+            revoked: certificate.revoked,
+            name: certificate.name.clone(),
+        };
         Generation {
             counters: image.counters.iter().zip(&numbers.counters.numbers).map(counter).collect(),
             tallies: image.tallies.iter().map(tally).collect(),
@@ -201,6 +254,13 @@ impl Generation {
             trackers: numbered(&image.trackers, &numbers.trackers, |t| (t.identity, &t.name, t.max)),
             pools: numbered(&image.pools, &numbers.pools, |pool| (pool.identity, &pool.name, 0)),
             backends: image.backends.iter().zip(&numbers.backends.numbers).map(backend).collect(),
+            authorities: image.authorities.iter().map(authority).collect(),
+            certificates: image
+                .certificates
+                .iter()
+                .zip(&numbers.certificates.numbers)
+                .map(certificate)
+                .collect(),
         }
     }
 

@@ -116,7 +116,7 @@ impl Plane {
                     state: backend.state,
                     identity: backend.identity as u32,
                     next_hop: next_hops.get(ordinal).copied().flatten().unwrap_or_default(),
-                    flows: 0,
+                    ..maps::Backend::default()
                 };
                 self.backends.set(number as usize, entry);
             }

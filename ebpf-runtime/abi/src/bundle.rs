@@ -23,6 +23,9 @@ pub struct Image {
     pub trackers: Vec<Tracker>,
     pub pools: Vec<Pool>,
     pub backends: Vec<Backend>,
+    pub authorities: Vec<Authority>,
+    /// By authority and id.
+    pub certificates: Vec<Certificate>,
     /// Counter ordinal → the tallies it adds to. Not part of the id, as are all names and places.
     pub counters: Vec<Counter>,
     pub tallies: Vec<Tally>,
@@ -48,6 +51,11 @@ pub enum Dense {
     Backend = 5,
     /// The word is the first of a `Field::Flow` table, whose entries 1.. are ordered by tracker: re-order them.
     FlowTable = 6,
+    /// The word is 1 + the certificate.
+    Certificate = 7,
+    /// The word is the first of a `Field::Cert` table, whose entries but the last are ordered by certificate: re-order
+    /// them. The last is for packets without one.
+    CertificateTable = 8,
 }
 
 /// What stays the same over an apply: 64 bits made of names, not of positions.
@@ -93,6 +101,36 @@ pub struct Backend {
     pub port: u16,
     /// `maps::BACKEND_ACTIVE` or `maps::BACKEND_DRAINING`.
     pub state: u16,
+}
+
+/// Whose signatures a `verify` accepts.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Authority {
+    pub identity: Identity,
+    pub name: String,
+    /// For how many ns a signature is remembered, so that it is accepted once; `None`: it is accepted again.
+    pub replay: Option<u64>,
+    /// Signatures checked a second, of all sources; bounds how many there are to remember.
+    pub checks: u64,
+}
+
+/// A P-256 key and the time it is valid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificate {
+    /// Of the authority's name and the hash; where the key is generated, of the name and the id.
+    pub identity: Identity,
+    /// Ordinal of its authority.
+    pub authority: u32,
+    pub id: u8,
+    /// SHA-256 of the certificate's DER, or of a bare key's uncompressed point. Without a key it only stands in.
+    pub hash: [u8; 32],
+    /// SEC 1, section 2.3.3: 4, x, y. `None`: the agent generates one at each start.
+    pub key: Option<[u8; 65]>,
+    /// Seconds since 1970, ends included.
+    pub valid: Option<(i64, i64)>,
+    pub revoked: bool,
+    /// The subject's common name; empty where there is none.
+    pub name: String,
 }
 
 /// A per-CPU counter of the data path: one way through the arms of a region, or one exit of a stage.

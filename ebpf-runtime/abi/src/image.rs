@@ -60,9 +60,12 @@ pub enum Field {
     Frag = 12,
     /// 0: no live flow; 1 + t: a live flow of the tracker with dense number t (in the canonical image: ordinal t).
     Flow = 13,
+    /// Dense number of the packet's certificate (in the canonical image: its ordinal): the one that `verify` accepted on
+    /// its way, else the one that its live flow was begun by.
+    Cert = 14,
 }
 
-pub const FIELDS: usize = 14;
+pub const FIELDS: usize = 15;
 pub const ALL_FIELDS: [Field; FIELDS] = [
     Field::Src,
     Field::Dst,
@@ -78,6 +81,7 @@ pub const ALL_FIELDS: [Field; FIELDS] = [
     Field::Vlan,
     Field::Frag,
     Field::Flow,
+    Field::Cert,
 ];
 
 pub const FLAG_SYN: u32 = 1;
@@ -105,6 +109,7 @@ impl Field {
             Field::Vlan => 4_096,
             Field::Frag => 3,
             Field::Flow => MAX_TRACKERS as u32 + 1,
+            Field::Cert => MAX_CERTIFICATES as u32,
         }
     }
 
@@ -116,7 +121,7 @@ impl Field {
     /// Large fields are two-level: `row = T[base + (v >> 8)]`, `class = T[row + (v & 255)]`, with `row` an absolute
     /// offset; rows may be shared. Small ones are direct: `class = T[base + v]`.
     pub const fn two_level(self) -> bool {
-        self.domain() > 256
+        matches!(self, Field::Dport | Field::Sport | Field::Len | Field::Vlan)
     }
 }
 
@@ -166,6 +171,16 @@ pub const OP_TRANSLATE: u32 = 4;
 pub const OP_TRANSLATE_BACK: u32 = 5;
 /// `P0`: `END_*`.
 pub const OP_END: u32 = 6;
+/// `P0`: offset of the authority's descriptor (`A_*`). `NEXT`; `P1`: offset of `VERIFY_EXITS` words, the nodes of its
+/// exits by `VERIFY_*`.
+pub const OP_VERIFY: u32 = 7;
+
+pub const VERIFY_MISSING: u32 = 0;
+pub const VERIFY_INVALID: u32 = 1;
+pub const VERIFY_EXPIRED: u32 = 2;
+pub const VERIFY_REVOKED: u32 = 3;
+pub const VERIFY_REPLAYED: u32 = 4;
+pub const VERIFY_EXITS: usize = 5;
 
 // Rows of a decision table. Without `ROW_SPARSE` in `cur` the row is dense: `next = T[cur + class]`. With it, the row
 // at `cur & ROW_OFFSET` holds only the classes that differ from its default, in a table without collisions:
@@ -228,10 +243,19 @@ pub const T_ID: usize = 0;
 pub const T_IDLE_TCP: usize = 1;
 pub const T_IDLE_UDP: usize = 2;
 pub const T_HALF_OPEN: usize = 3;
-/// Greatest number of proven flows.
+/// Greatest number of proven flows; with `TRACK_CERTIFICATE`, of live sessions.
 pub const T_MAX: usize = 4;
+/// `TRACK_*`.
+pub const T_FLAGS: usize = 5;
+/// With `TRACK_CERTIFICATE`: how many certificates there are in all that could have a session. While `T_MAX` is no
+/// less, sessions need not be counted.
+pub const T_CERTIFICATES: usize = 6;
 pub const TRACKER_WORDS: usize = 8;
 pub const MAX_TRACKERS: usize = 63;
+
+/// `key cert`: a session for each certificate, and at most `SESSION_FLOWS * T_MAX` flows.
+pub const TRACK_CERTIFICATE: u32 = 1;
+pub const SESSION_FLOWS: u64 = 4;
 
 // --- pool descriptor --------------------------------------------------------------------------------
 /// Pool ordinal (dense number of the instance after relocation).
@@ -255,7 +279,25 @@ pub const P_PORT_FIRST: usize = 10;
 pub const P_PORT_COUNT: usize = 11;
 /// `VIA_*`.
 pub const P_VIA: usize = 12;
-pub const POOL_WORDS: usize = 16;
+/// Backends that can be picked, by family, in the order written: offset and number of rows of `B_*`.
+pub const P_BACKENDS4: usize = 13;
+pub const P_BACKENDS4_LEN: usize = 14;
+pub const P_BACKENDS6: usize = 15;
+pub const P_BACKENDS6_LEN: usize = 16;
+pub const POOL_WORDS: usize = 24;
+/// Most backends of a pool that can be picked in one family.
+pub const MAX_PICKED: usize = 1_024;
+
+// --- a pool's backend ---------------------------------------------------------------------------------
+/// Offset of the word that holds 1 + the dense number of its address of this family, as in the slot tables.
+pub const B_NUMBER: usize = 0;
+/// Likewise for its address of the other family, 0 without one: its connections count as well.
+pub const B_OTHER: usize = 1;
+/// At least 1.
+pub const B_WEIGHT: usize = 2;
+/// Connections at once; 0: as many as come.
+pub const B_MAX_CONN: usize = 3;
+pub const BACKEND_WORDS: usize = 4;
 
 /// `pool counter % slots`, the counter shared by all CPUs.
 pub const PICK_ROUND_ROBIN: u32 = 0;
@@ -265,8 +307,38 @@ pub const PICK_RANDOM: u32 = 1;
 pub const PICK_SOURCE: u32 = 2;
 /// Keyed hash of the flow, scaled to the slots.
 pub const PICK_FLOW: u32 = 3;
+/// Keyed hash of the packet's certificate, scaled to the slots.
+pub const PICK_CERTIFICATE: u32 = 4;
+/// No slot: of the backends that can be picked, the one with the fewest connections for its weight.
+pub const PICK_LEAST: u32 = 5;
 
 pub const VIA_NAT: u32 = 0;
 
 /// How many source ports are tried for a new flow before the stage leaves by `ports`.
 pub const PORT_TRIES: u32 = 16;
+
+// --- authority descriptor -----------------------------------------------------------------------------
+/// Ordinal of the authority in `bundle::Image::authorities`.
+pub const A_ID: usize = 0;
+/// `AUTHORITY_*`.
+pub const A_FLAGS: usize = 1;
+/// Offset of 256 words: 1 + the dense number of the certificate with this id, 0 without one.
+pub const A_CERTIFICATES: usize = 2;
+/// Signatures handed to user space: emission interval and tolerance in 1/64 ns (low word, high word), for each source
+/// (an IPv4 address, an IPv6 /64) and for all together.
+pub const A_SOURCE_INTERVAL: usize = 4;
+pub const A_SOURCE_BURST: usize = 6;
+pub const A_ALL_INTERVAL: usize = 8;
+pub const A_ALL_BURST: usize = 10;
+pub const AUTHORITY_WORDS: usize = 16;
+
+/// `verify once per session`.
+pub const AUTHORITY_ONCE: u32 = 1;
+/// The trailer is cut off what is forwarded.
+pub const AUTHORITY_STRIP: u32 = 2;
+
+/// Ids of an authority's certificates.
+pub const AUTHORITY_IDS: usize = 256;
+/// Most certificates of a policy, and dense numbers there are for them: those of the policy before it keep theirs.
+pub const MAX_POLICY_CERTIFICATES: usize = 512;
+pub const MAX_CERTIFICATES: usize = 1_024;

@@ -16,6 +16,7 @@ pub mod mode;
 pub mod reason;
 #[cfg(feature = "alloc")]
 pub mod seen;
+pub mod trailer;
 
 /// Bumped whenever a layout in this crate changes; pinned maps of another schema are never reused.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;

@@ -18,6 +18,17 @@ pub const MAP_FLOWS_NEW: &str = "FLOWS_NEW";
 pub const MAP_FLOWS_ANSWERED: &str = "FLOWS_ANSWERED";
 pub const MAP_FLOWS_PROVEN: &str = "FLOWS_PROVEN";
 pub const MAP_TEMPLATES: &str = "TEMPLATES";
+pub const MAP_CERTIFICATES: &str = "CERTIFICATES";
+pub const MAP_CERTIFICATE_COUNTS: &str = "CERT_COUNTS";
+pub const MAP_BACKEND_COUNTS: &str = "BACKEND_COUNTS";
+pub const MAP_SESSIONS: &str = "SESSIONS";
+pub const MAP_REPLAYS: &str = "REPLAYS";
+pub const MAP_PUNTS: &str = "PUNTS";
+pub const MAP_PUNT_KEYS: &str = "PUNT_KEYS";
+pub const MAP_RETURNING: &str = "RETURNING";
+pub const MAP_PENDING: &str = "PENDING";
+pub const MAP_RESUMES: &str = "RESUMES";
+pub const MAP_XSKS: &str = "XSKS";
 
 /// Bytes of kernel memory that an entry of a hash table takes, for a key and a value of so many (kernel/bpf/hashtab.c:
 /// each is rounded up to 8, with 48 bytes before them and a bucket of 16).
@@ -43,12 +54,17 @@ pub struct Control {
     pub seed: u64,
     /// Clock in ns under `FEATURE_TEST`.
     pub clock: u64,
-    pub reserved: [u64; 2],
+    /// What is added to the coarse monotonic clock to have the wall clock, in ns since 1970. Written by apply, and by the
+    /// agent whenever the wall clock is set.
+    pub wall: i64,
+    pub reserved: u64,
     /// Words that the data path writes, on a cache line of their own.
     pub draws: u64,
     /// Theoretical arrival time of the bucket for generated answers, 1/64 ns.
     pub answers: u64,
-    pub reserved2: [u64; 6],
+    /// Likewise of the two buckets for packets to user space: sources that come again, and all others.
+    pub punts: [u64; 2],
+    pub reserved2: [u64; 4],
 }
 
 /// Generated answers (`reply echo`): rate and burst of their one bucket.
@@ -90,7 +106,9 @@ pub struct LimitState {
 pub struct TrackerState {
     /// Flows of this tracker in `FLOWS_PROVEN`, a pair counted once.
     pub proven: u64,
-    pub reserved: u64,
+    /// Live flows of its sessions (`TRACK_CERTIFICATE`): up with a new flow, down when one is deleted, and set right by
+    /// the agent at each pass over the flow tables.
+    pub flows: u64,
 }
 
 /// `POOLS[dense]`.
@@ -128,6 +146,10 @@ pub struct Backend {
     pub next_hop: NextHop,
     /// New flows sent here since the backend exists.
     pub flows: u64,
+    /// Live flows that are not closing (`FEATURE_LOAD`); kept as `TrackerState::flows`. Signed, since a flow that was
+    /// evicted and one that was counted twice may each take it beyond 0 for a moment.
+    pub connections: i64,
+    pub reserved: u64,
 }
 
 pub const BACKEND_ABSENT: u16 = 0;
@@ -180,7 +202,10 @@ pub struct Flow {
     pub resolved: u32,
     /// `FIN_*` seen so far.
     pub fins: u8,
-    pub pad: [u8; 3],
+    /// `FLOW_IS_*`.
+    pub flags: u8,
+    /// 1 + dense number of the certificate that its packets were verified by, 0 for none.
+    pub cert: u16,
     /// Dense number of the pool + 1, 0 if untranslated.
     pub pool: u32,
     /// Ticks that it lives on once it is CLOSING: the reply's way may pass no tracker that could tell.
@@ -199,11 +224,192 @@ pub const FLOW_PROVEN: u8 = 2;
 /// FIN of both sides, or a credible RST: lives for the half-open time.
 pub const FLOW_CLOSING: u8 = 3;
 
+/// `Flow::flags`: it belongs to the session (tracker, certificate).
+pub const FLOW_IS_SESSION: u8 = 1;
+/// Of the original direction: packets that came before it was committed may still be in user space, so that `PENDING`
+/// is to be asked.
+pub const FLOW_IS_PENDING: u8 = 2;
+
 pub const FIN_ORIGINAL: u8 = 1;
 pub const FIN_REPLY: u8 = 2;
 
 /// A next hop kept in a flow is asked for again after this many ticks (about a second).
 pub const NEXT_HOP_TICKS: u32 = 1_000;
+
+/// `CERTIFICATES[dense]`, mmapable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C, align(64))]
+pub struct Certificate {
+    pub hash: [u8; 32],
+    /// Wall clock in ns since 1970 of the first and the last moment at which it is valid.
+    pub not_before: i64,
+    pub not_after: i64,
+    /// `CERTIFICATE_*`.
+    pub state: u32,
+    pub pad: u32,
+    pub reserved: u64,
+}
+
+pub const CERTIFICATE_ABSENT: u32 = 0;
+pub const CERTIFICATE_ACTIVE: u32 = 1;
+pub const CERTIFICATE_REVOKED: u32 = 2;
+
+/// Key of `SESSIONS`, a plain hash table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+#[repr(C)]
+pub struct SessionKey {
+    /// Dense numbers.
+    pub tracker: u32,
+    pub cert: u32,
+    /// 0: the session itself; 1 + dense number of a pool: the backend that it has there.
+    pub pool: u32,
+}
+
+/// A session, or its backend in one pool.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Session {
+    /// Coarse monotonic ns of its beginning: a backend belongs to the session that began at the same moment.
+    pub born: u64,
+    /// Of the session itself: `CERT_COUNTS` of the certificate when it began, written by the agent.
+    pub packets_before: u64,
+    pub bytes_before: u64,
+    /// Tick of the last packet of any of its flows, either way, and after how many it is over.
+    pub last: u32,
+    pub timeout: u32,
+    /// Of a backend: 1 + dense number, and the lower half of its identity.
+    pub backend: u32,
+    pub identity: u32,
+}
+
+/// Key of `REPLAYS`, a plain hash table that nothing evicts; the value is the `u64` monotonic ns after which the
+/// signature is forgotten. Written and read by the agent alone, kept in the kernel to outlive it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct ReplayKey {
+    /// Of the authority.
+    pub authority: u64,
+    /// First 24 bytes of the SHA-256 of the signature in the form with the lower s.
+    pub signature: [u64; 3],
+}
+
+/// Key of `PUNT_KEYS`, an LRU table; the value is the theoretical arrival time of a source's bucket in 1/64 ns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[repr(C)]
+pub struct PuntKey {
+    /// Masked to /32 and /64.
+    pub addr: Addr,
+    /// Ordinal of the authority.
+    pub authority: u32,
+}
+
+/// Slots of `RETURNING`, an array of `u64`: upper half of the keyed hash of a source's prefix, and below it the tick at
+/// which it last came. A source that comes again within `RETURNING_TICKS`, but not at once, has a bucket that a flood of
+/// forged sources can't empty.
+pub const RETURNING_SLOTS: u32 = 1 << 18;
+pub const RETURNING_TICKS: u32 = 4_000;
+
+/// `PENDING[keyed flow hash % PENDING_SLOTS]`, mmapable: packets of a flow that are in user space. The newest flow owns a
+/// slot; one that loses it loses the order of its packets, nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Pending {
+    /// Keyed flow hash.
+    pub flow: u64,
+    /// Packets handed over, and packets done with; only the agent writes the latter.
+    pub punted: u32,
+    pub done: u32,
+    /// Tick of the last packet handed over: what is older than `PENDING_TICKS` is lost.
+    pub last: u32,
+    pub pad: u32,
+}
+
+pub const PENDING_SLOTS: u32 = 1 << 16;
+pub const PENDING_TICKS: u32 = 1_000;
+
+/// In front of a frame in `PUNTS` (a BPF ring buffer), or in the metadata in front of a frame in an AF_XDP socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C)]
+pub struct Punt {
+    /// `PUNT_MAGIC`.
+    pub magic: u32,
+    /// Bytes of the frame.
+    pub len: u32,
+    /// The generation whose image the packet followed, and the node of its `verify`.
+    pub generation: u32,
+    pub node: u32,
+    /// Offset of the descriptor of the tracker that it passed before, 0 for none.
+    pub tracker: u32,
+    /// Interface and queue that it came in by.
+    pub ifindex: u32,
+    pub queue: u32,
+    /// Dense number of the certificate that its trailer names.
+    pub cert: u32,
+    /// Ordinal of the authority.
+    pub authority: u32,
+    /// `PUNT_*`.
+    pub flags: u32,
+    /// UDP payload, trailer included: offset in the frame and bytes.
+    pub payload: u32,
+    pub payload_len: u32,
+    /// Keyed flow hash: packets of equal ones keep their order.
+    pub flow: u64,
+    /// Coarse monotonic ns.
+    pub at: u64,
+}
+
+pub const PUNT_MAGIC: u32 = 0x5450_424c;
+/// It is in session already: only its place in the order matters.
+pub const PUNT_IN_SESSION: u32 = 1;
+/// Longest frame that is handed over.
+pub const PUNT_FRAME: usize = 3_840;
+
+/// Bytes of the ring buffer `PUNTS`.
+pub const PUNTS_BYTES: u32 = 1 << 22;
+
+/// `RESUMES[slot]`, mmapable: how the program `lbctl_resume` is to go on with a packet that comes back from user space.
+/// The slot is the `u32` in the 8 bytes of metadata in front of the frame. One user of a slot at a time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C, align(64))]
+pub struct Resume {
+    // In.
+    /// As in the `Punt`.
+    pub generation: u32,
+    pub node: u32,
+    pub tracker: u32,
+    pub cert: u32,
+    /// `RESUME_*`.
+    pub verdict: u32,
+    // Out.
+    /// Interface to send by, where the program returns `XDP_TX` or `XDP_REDIRECT`.
+    pub ifindex: u32,
+    /// 1 if the generation is another by now: nothing was done, and the packet has to begin anew.
+    pub stale: u32,
+    /// 1 if a session began with this packet.
+    pub born: u32,
+    pub reserved: [u32; 8],
+}
+
+/// Leave the `verify` by its exit `VERIFY_*`.
+pub const RESUME_EXIT: u32 = 0;
+/// Go on behind the `verify`, with the certificate.
+pub const RESUME_ON: u32 = 16;
+/// From the top, as a packet that has just arrived.
+pub const RESUME_ANEW: u32 = 17;
+/// Hand the untouched frame to the local stack: nothing is looked at.
+pub const RESUME_PASS: u32 = 18;
+
+pub const RESUME_SLOTS: u32 = 64;
+/// Bytes of metadata in front of a frame that is resumed.
+pub const RESUME_META: usize = 8;
+
+/// Entries of `XSKS`: AF_XDP sockets by [`xsk_slot`].
+pub const XSK_SLOTS: u32 = 1 << 10;
+
+/// Where the socket of a device's queue stands; devices whose numbers collide can't both have one.
+pub const fn xsk_slot(ifindex: u32, queue: u32) -> u32 {
+    (ifindex & 63) << 4 | (queue & 15)
+}
 
 /// `TEMPLATES[i]`: a packet of a bench mix, and its first `len` bytes. One of length 0, or the end of the map, ends the
 /// mix: after it comes `TEMPLATES[0]` again.
@@ -222,5 +428,9 @@ pub const MAX_TEMPLATES: u32 = 65_536;
 const _: () = assert!(core::mem::size_of::<Control>() == 128);
 const _: () = assert!(core::mem::size_of::<FlowKey>() == 40);
 const _: () = assert!(core::mem::size_of::<Flow>() == 96);
-const _: () = assert!(core::mem::size_of::<Backend>() == 48);
+const _: () = assert!(core::mem::size_of::<Backend>() == 64);
+const _: () = assert!(core::mem::size_of::<Certificate>() == 64);
+const _: () = assert!(core::mem::size_of::<Session>() == 40);
+const _: () = assert!(core::mem::size_of::<Punt>() == 64);
+const _: () = assert!(core::mem::size_of::<Resume>() == 64);
 const _: () = assert!(core::mem::size_of::<LimitKey>() == 20);

@@ -31,12 +31,17 @@ pub const FEATURE_FORWARD: u32 = 1 << 4;
 pub const FEATURE_REPLY: u32 = 1 << 5;
 /// Some pool picks by hash, or some `every` turns by flow.
 pub const FEATURE_HASH: u32 = 1 << 6;
+/// Some pool has a backend with a cap or picks by connections, or some flow is a session's: `BACKENDS[].connections`,
+/// `TRACKERS[].flows` and `BACKEND_COUNTS` are kept.
+pub const FEATURE_LOAD: u32 = 1 << 7;
 /// Clock and seed come from `maps::Control`, not from the kernel: tests only.
 pub const FEATURE_TEST: u32 = 1 << 8;
 /// Each run first writes the next packet of the `TEMPLATES` map over the frame: benches only.
 pub const FEATURE_BENCH: u32 = 1 << 9;
 /// After that, return `XDP_PASS` at once: the floor of a bench.
 pub const FEATURE_BENCH_FLOOR: u32 = 1 << 10;
+/// Packets for user space leave through `XSKS` where that has a socket for the queue, not through `PUNTS`.
+pub const FEATURE_XSK: u32 = 1 << 11;
 
 const _: () = assert!(core::mem::size_of::<Mode>() == 32);
 const _: () = assert!(FIELDS <= 32);

@@ -70,6 +70,16 @@ reasons! {
     Unanswerable = 28, "not to be answered";
     /// `reject` of a packet shorter than the answer, which would make us an amplifier.
     AnswerLength = 29, "answer longer than the packet";
+    /// More signatures to check than the authority allows, of one source or of all.
+    VerifyLimit = 30, "signatures limited";
+    /// The queue of packets whose signature is to be checked is full: the newest is dropped.
+    VerifyQueue = 31, "signature queue full";
+    /// A packet for user space that does not fit a record.
+    VerifyLength = 32, "too long to verify";
+    /// No room to remember one more signature for `replay`.
+    ReplayTable = 33, "replay table full";
+    /// A session that could not be written.
+    SessionTable = 34, "session table refused";
 
     // Not drops: what users ask about.
     /// Flow entries that a packet of the other direction had to restore.
@@ -80,6 +90,10 @@ reasons! {
     ProvenFull = 42, "proven table full";
     /// `ban` with a set at its `max`: nobody was banned.
     BanFull = 43, "ban set full";
+    /// Packets handed to user space to have their signature checked.
+    Punted = 44, "signatures to check";
+    /// Those among them that were in session and only kept their place in the order.
+    PuntedInOrder = 45, "kept in order";
 
     // Faults of ours: must stay 0.
     /// An image that the program cannot follow.
