@@ -88,6 +88,26 @@ pub fn id(image: &Image) -> [u8; 32] {
         image.backends.len(),
     );
     list(
+        "authorities",
+        &mut image
+            .authorities
+            .iter()
+            .map(|one| vec![one.identity, one.replay.is_some().into(), one.replay.unwrap_or(0), one.checks]),
+        image.authorities.len(),
+    );
+    list(
+        "certificates",
+        &mut image.certificates.iter().map(|one| {
+            let key = one.key.as_ref().map_or(&[][..], |key| key);
+            let (first, last) = one.valid.unwrap_or_default();
+            let mut all = vec![one.identity, one.authority.into(), one.id.into(), one.revoked.into()];
+            all.extend([one.valid.is_some().into(), first as u64, last as u64, key.len() as u64]);
+            all.extend(one.hash.iter().chain(key).map(|&byte| u64::from(byte)));
+            all
+        }),
+        image.certificates.len(),
+    );
+    list(
         "counters",
         &mut image.counters.iter().map(|one| {
             let tallies = one.tallies.iter().map(|&tally| u64::from(tally));

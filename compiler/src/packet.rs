@@ -122,10 +122,10 @@ impl Fields {
     }
 
     /// The value that a field table is asked for; `Field::absent()` where the packet lacks the field. `None` for the
-    /// two addresses and for `Field::Flow`, which no number of the packet gives.
+    /// two addresses, for `Field::Flow` and `Field::Cert`, which no number of the packet gives.
     pub fn value(&self, field: Field) -> Option<u32> {
         let present = match field {
-            Field::Src | Field::Dst | Field::Flow => return None,
+            Field::Src | Field::Dst | Field::Flow | Field::Cert => return None,
             Field::Dport => self.ports().map(|(_, dport)| u32::from(dport)),
             Field::Sport => self.ports().map(|(sport, _)| u32::from(sport)),
             Field::Proto => Some(u32::from(self.proto)),

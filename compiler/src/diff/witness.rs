@@ -54,7 +54,8 @@ impl Scene<'_, '_, '_, '_> {
         let classes = classes(&self.space.regions.diagrams, self.cut, region);
         let [old_policy, new_policy] = self.space.items.policies;
         let chosen = chosen(new_policy, self.cut, &classes);
-        let (iface, cert) = (value(self.cut, &classes, Axis::Iface), value(self.cut, &classes, Axis::Cert));
+        let (iface, cert) =
+            (value(self.cut, &classes, Axis::Iface), value(self.cut, &classes, Field::Cert.into()));
         let [before, after] = [false, true].map(|new| PacketSpec {
             iface: self.joint.interface(new, iface),
             signed: self.joint.certificate(new, cert),

@@ -103,7 +103,6 @@ impl<'a> Words<'a> {
         match axis {
             Axis::Of(field) => field_names(field, protocols, v6),
             Axis::Iface => vec![policy::Field::Iface],
-            Axis::Cert => vec![policy::Field::Cert],
             Axis::Sni => vec![policy::Field::Sni],
             Axis::Payload => vec![policy::Field::Payload],
             Axis::Free(number) => {
@@ -144,7 +143,9 @@ impl<'a> Words<'a> {
         match (axis, names) {
             (Axis::Of(Field::Flow), _) => named(self.joint.tracker_name(value).to_owned()),
             (Axis::Iface, _) => named(self.joint.interface_name(value).to_owned()),
-            (Axis::Cert, _) => Some(self.joint.certificate_name(value)).filter(|name| !name.is_empty()),
+            (Axis::Of(Field::Cert), _) => {
+                Some(self.joint.certificate_name(value)).filter(|name| !name.is_empty())
+            }
             (Axis::Sni, _) => {
                 named(self.cut.names.key(value).map_or_else(String::new, |(labels, is_itself)| {
                     let name = labels.iter().rev().cloned().collect::<Vec<_>>().join(".");
@@ -306,19 +307,28 @@ fn field_names(field: Field, protocols: Option<&[String]>, v6: Option<bool>) -> 
         Field::Vlan => vec![Word::Vlan],
         Field::Frag => vec![Word::Frag],
         Field::Flow => vec![Word::Flow],
+        Field::Cert => vec![Word::Cert],
     }
 }
 
 /// Every packet has it.
 fn is_everywhere(axis: Axis) -> bool {
     let Axis::Of(field) = axis else { return axis == Axis::Iface };
-    let others = [Field::Dport, Field::Sport, Field::TcpFlags, Field::IcmpType, Field::IcmpCode, Field::Vlan];
+    let others = [
+        Field::Dport,
+        Field::Sport,
+        Field::TcpFlags,
+        Field::IcmpType,
+        Field::IcmpCode,
+        Field::Vlan,
+        Field::Cert,
+    ];
     !others.contains(&field)
 }
 
 /// Its values are names, and what has none is no value.
 fn is_named(axis: Axis) -> bool {
-    !matches!(axis, Axis::Of(field) if field != Field::Flow)
+    !matches!(axis, Axis::Of(field) if field != Field::Flow && field != Field::Cert)
 }
 
 /// `tcp.dport` is of TCP alone.

@@ -1,7 +1,8 @@
 //! Owns the image as bytes: little-endian numbers, lists behind their lengths, texts as UTF-8. Never files.
 
 use lb_abi::bundle::{
-    Backend, Counter, Dense, Image, Limit, Pool, Relocation, Tally, TallyKind, Tracker, Turn,
+    Authority, Backend, Certificate, Counter, Dense, Image, Limit, Pool, Relocation, Tally, TallyKind,
+    Tracker, Turn,
 };
 
 use super::{Corrupt, Place, id, validate};
@@ -9,7 +10,7 @@ use super::{Corrupt, Place, id, validate};
 /// First bytes of every image file, its version behind them.
 const MAGIC: [u8; 8] = *b"lbp-img\n";
 /// Bumped whenever this layout or `lb_abi`'s changes.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The image as bytes: magic, version, id, then its parts. Equal images give equal bytes on every machine.
 pub fn to_bytes(image: &Image) -> Vec<u8> {
@@ -47,6 +48,22 @@ pub fn to_bytes(image: &Image) -> Vec<u8> {
         out.0.extend(one.addr);
         out.u16(one.port);
         out.u16(one.state);
+    });
+    out.list(&image.authorities, |out, one| {
+        out.u64(one.identity);
+        out.text(&one.name);
+        out.maybe(one.replay, |out, replay| out.u64(replay));
+        out.u64(one.checks);
+    });
+    out.list(&image.certificates, |out, one| {
+        out.u64(one.identity);
+        out.u32(one.authority);
+        out.0.push(one.id);
+        out.0.extend(one.hash);
+        out.maybe(one.key, |out, key| out.0.extend(key));
+        out.maybe(one.valid, |out, (first, last)| [first, last].iter().for_each(|&end| out.u64(end as u64)));
+        out.0.push(one.revoked.into());
+        out.text(&one.name);
     });
     out.list(&image.counters, |out, one| {
         out.u64(one.identity);
@@ -96,6 +113,26 @@ pub fn from_bytes(bytes: &[u8]) -> Result<Image, Corrupt> {
                 state: from.u16()?,
             })
         })?,
+        authorities: from.list(21, |from| {
+            Ok(Authority {
+                identity: from.u64()?,
+                name: from.text()?,
+                replay: from.maybe(Reader::u64)?,
+                checks: from.u64()?,
+            })
+        })?,
+        certificates: from.list(52, |from| {
+            Ok(Certificate {
+                identity: from.u64()?,
+                authority: from.u32()?,
+                id: from.array::<1>()?[0],
+                hash: from.array()?,
+                key: from.maybe(Reader::array)?,
+                valid: from.maybe(|from| Ok((from.u64()? as i64, from.u64()? as i64)))?,
+                revoked: from.flag()?,
+                name: from.text()?,
+            })
+        })?,
         counters: from
             .list(12, |from| Ok(Counter { identity: from.u64()?, tallies: from.list(4, Reader::u32)? }))?,
         tallies: from.list(25, |from| {
@@ -137,6 +174,13 @@ impl Writer {
     fn text(&mut self, text: &str) {
         self.u32(text.len() as u32);
         self.0.extend(text.as_bytes());
+    }
+
+    fn maybe<T>(&mut self, item: Option<T>, one: impl FnOnce(&mut Writer, T)) {
+        self.0.push(item.is_some().into());
+        if let Some(item) = item {
+            one(self, item);
+        }
     }
 
     fn list<T>(&mut self, items: &[T], mut one: impl FnMut(&mut Writer, &T)) {
@@ -194,6 +238,14 @@ impl Reader<'_> {
             .map_err(|_| Corrupt { place: Place::Byte(at), problem: "a text that is not UTF-8" })
     }
 
+    fn flag(&mut self) -> Result<bool, Corrupt> {
+        self.one_of(&[false, true], "neither yes nor no", u8::from)
+    }
+
+    fn maybe<T>(&mut self, one: impl FnOnce(&mut Self) -> Result<T, Corrupt>) -> Result<Option<T>, Corrupt> {
+        Ok(if self.flag()? { Some(one(self)?) } else { None })
+    }
+
     /// `least`: bytes that an item takes at least, so that a false length asks for no more memory than there are bytes.
     fn list<T>(
         &mut self,
@@ -216,6 +268,8 @@ impl Reader<'_> {
             Dense::Pool,
             Dense::Backend,
             Dense::FlowTable,
+            Dense::Certificate,
+            Dense::CertificateTable,
         ];
         self.one_of(&all, "a relocation of no known kind", |kind| kind as u8)
     }

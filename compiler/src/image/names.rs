@@ -1,14 +1,15 @@
 //! Owns the words for what an image makes the program do, as its text and its users know them. Never how they are shown.
 
 use lb_abi::bundle::Image;
-use lb_abi::image::{ALL_FIELDS, Field, OP_END};
+use lb_abi::image::{ALL_FIELDS, Field, OP_VERIFY};
 use lb_abi::mode::{
-    FEATURE_DST4, FEATURE_DST6, FEATURE_FORWARD, FEATURE_HASH, FEATURE_REPLY, FEATURE_SRC4, FEATURE_SRC6,
+    FEATURE_DST4, FEATURE_DST6, FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD, FEATURE_REPLY, FEATURE_SRC4,
+    FEATURE_SRC6,
 };
 
 use super::op_name;
 
-const FEATURES: [(u32, &str); 7] = [
+const FEATURES: [(u32, &str); 8] = [
     (FEATURE_SRC4, "src4"),
     (FEATURE_SRC6, "src6"),
     (FEATURE_DST4, "dst4"),
@@ -16,6 +17,7 @@ const FEATURES: [(u32, &str); 7] = [
     (FEATURE_FORWARD, "forward"),
     (FEATURE_REPLY, "reply"),
     (FEATURE_HASH, "hash"),
+    (FEATURE_LOAD, "load"),
 ];
 
 /// Fields that some region looks at.
@@ -25,7 +27,7 @@ pub fn fields(image: &Image) -> Vec<&'static str> {
 
 /// Ops that occur.
 pub fn ops(image: &Image) -> Vec<&'static str> {
-    (0..=OP_END).filter(|op| image.ops & 1 << op != 0).map(op_name).collect()
+    (0..=OP_VERIFY).filter(|op| image.ops & 1 << op != 0).map(op_name).collect()
 }
 
 /// What the program is specialised to besides (`lb_abi::mode`).
@@ -49,5 +51,6 @@ pub(super) fn field_name(field: Field) -> &'static str {
         Field::Vlan => "vlan",
         Field::Frag => "frag",
         Field::Flow => "flow",
+        Field::Cert => "cert",
     }
 }

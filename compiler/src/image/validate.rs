@@ -128,7 +128,8 @@ impl Checked<'_> {
             Dense::Tracker => self.image.trackers.len(),
             Dense::Pool => self.image.pools.len(),
             Dense::Backend => self.image.backends.len(),
-            Dense::FlowTable => 0,
+            Dense::Certificate => self.image.certificates.len(),
+            Dense::FlowTable | Dense::CertificateTable => 0,
         }
     }
 
@@ -136,11 +137,11 @@ impl Checked<'_> {
     fn dense(&mut self, at: usize, kind: Dense) -> Result<(), Corrupt> {
         let number = self.at(at)? as usize;
         let ordinal = match kind {
-            // These two are 1 + the ordinal.
-            Dense::Counter | Dense::Backend => number.wrapping_sub(1),
+            // These are 1 + the ordinal.
+            Dense::Counter | Dense::Backend | Dense::Certificate => number.wrapping_sub(1),
             _ => number,
         };
-        if kind != Dense::FlowTable && ordinal >= self.count(kind) {
+        if !matches!(kind, Dense::FlowTable | Dense::CertificateTable) && ordinal >= self.count(kind) {
             return Err(word(at, "an ordinal of nothing"));
         }
         self.relocations.insert(Relocation { word: at as u32, kind });

@@ -9,8 +9,6 @@ pub enum Axis {
     Of(Field),
     /// 1 + the number of the interface, 0 for a device of none.
     Iface,
-    /// The number of the certificate that `verify` accepts the packet for.
-    Cert,
     /// A place in `Nested` order of the names that guards ask for.
     Sni,
     /// A place in `Nested` order of the beginnings that guards ask for.
@@ -20,7 +18,7 @@ pub enum Axis {
 }
 
 /// Axes that every policy has.
-pub const FIXED: usize = FIELDS + 4;
+pub const FIXED: usize = FIELDS + 3;
 
 impl Axis {
     /// 0 to `FIXED - 1`, and from there on what is free.
@@ -28,16 +26,15 @@ impl Axis {
         match self {
             Axis::Of(field) => field as usize,
             Axis::Iface => FIELDS,
-            Axis::Cert => FIELDS + 1,
-            Axis::Sni => FIELDS + 2,
-            Axis::Payload => FIELDS + 3,
+            Axis::Sni => FIELDS + 1,
+            Axis::Payload => FIELDS + 2,
             Axis::Free(number) => FIXED + number as usize,
         }
     }
 
     /// The axis of an index below `FIXED`.
     pub fn fixed(index: usize) -> Option<Axis> {
-        let beyond = [Axis::Iface, Axis::Cert, Axis::Sni, Axis::Payload];
+        let beyond = [Axis::Iface, Axis::Sni, Axis::Payload];
         let of = lb_abi::image::ALL_FIELDS.get(index).map(|&field| Axis::Of(field));
         of.or_else(|| beyond.get(index.checked_sub(FIELDS)?).copied())
     }
@@ -54,7 +51,7 @@ impl Axis {
     pub const fn domain(self) -> u32 {
         match self {
             Axis::Of(field) => field.domain(),
-            Axis::Iface | Axis::Cert => 1 << 16,
+            Axis::Iface => 1 << 16,
             Axis::Sni | Axis::Payload => 1 << 24,
             Axis::Free(_) => 2,
         }

@@ -122,7 +122,6 @@ fn axis_of(field: policy::Field) -> (Axis, Option<u32>) {
         policy::Field::Iface => return (Axis::Iface, None),
         policy::Field::Payload => return (Axis::Payload, None),
         policy::Field::Sni => return (Axis::Sni, None),
-        policy::Field::Cert => return (Axis::Cert, None),
         policy::Field::Src => (Field::Src, None),
         policy::Field::Dst => (Field::Dst, None),
         policy::Field::Proto => (Field::Proto, None),
@@ -143,6 +142,7 @@ fn axis_of(field: policy::Field) -> (Axis, Option<u32>) {
         policy::Field::Icmp6Type => (Field::IcmpType, Some(ICMPV6)),
         policy::Field::Icmp6Code => (Field::IcmpCode, Some(ICMPV6)),
         policy::Field::Flow => (Field::Flow, None),
+        policy::Field::Cert => (Field::Cert, None),
     };
     (Axis::Of(field), proto)
 }
@@ -273,7 +273,7 @@ impl<'p> Sets<'p> {
                 inside.retain(|&(first, last)| first <= last);
                 match axis {
                     Axis::Iface => inside = self.numbering.interfaces(&inside),
-                    Axis::Cert => inside = self.numbering.certificates(&inside),
+                    Axis::Of(Field::Cert) => inside = self.numbering.certificates(&inside),
                     _ => {}
                 }
                 let values = if test.negated { complement(&inside, last) } else { inside };

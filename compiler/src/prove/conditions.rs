@@ -196,7 +196,7 @@ impl Terms<'_, '_> {
             let behind = first + authority.certificates.len() as u32;
             let own = if behind > first { vec![(first, behind - 1)] } else { Vec::new() };
             let numbers = self.sets.numbering().certificates(&own);
-            certified.push(self.ranges(Axis::Cert, numbers));
+            certified.push(self.ranges(Field::Cert, numbers));
             first = behind;
         }
         certified
@@ -224,15 +224,15 @@ impl Terms<'_, '_> {
         let (interfaces, certificates) = (numbering.all_interfaces, numbering.all_certificates);
         let has_names = numbering.names;
         let has_payload = all([headed.clone(), any([tcp.clone(), udp.clone()])]);
-        let has_certificate = self.present(Axis::Cert);
-        let mut numbers = vec![(Axis::Cert.absent(), Axis::Cert.absent())];
+        let has_certificate = self.present(Field::Cert);
+        let mut numbers = vec![(Field::Cert.absent(), Field::Cert.absent())];
         numbers.extend((certificates > 0).then(|| (0, certificates - 1)));
         numbers.sort_unstable();
         let named = self.present(Axis::Sni);
         let mut parts = vec![
             self.ranges(Axis::Iface, vec![(0, interfaces)]),
             both_or_neither(self.present(Axis::Payload), has_payload),
-            self.ranges(Axis::Cert, numbers),
+            self.ranges(Field::Cert, numbers),
             any([not(has_certificate), signable.clone()]),
             any([not(named.clone()), all([whole.clone(), udp.clone()])]),
         ];

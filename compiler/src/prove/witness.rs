@@ -39,7 +39,7 @@ fn plain(axis: Axis) -> Vec<u32> {
     let field = match axis {
         Axis::Of(field) => field,
         Axis::Iface | Axis::Free(_) => return vec![0],
-        Axis::Cert | Axis::Sni => return vec![axis.absent()],
+        Axis::Sni => return vec![axis.absent()],
         Axis::Payload => return vec![0, axis.absent()],
     };
     match field {
@@ -54,7 +54,7 @@ fn plain(axis: Axis) -> Vec<u32> {
         Field::Len => vec![20, 28, 40, 48, 56, 60, 68],
         Field::Ttl => vec![64],
         Field::Dscp => vec![0],
-        Field::Vlan => vec![field.absent()],
+        Field::Vlan | Field::Cert => vec![field.absent()],
     }
 }
 
@@ -125,7 +125,7 @@ pub fn packet(policy: &Policy, cut: &Classes, classes: &[u32]) -> Chosen {
     };
     let length = small(&cut.small[Field::Len as usize], classes[Field::Len as usize], &[base + header]);
     let vlan = value(Field::Vlan);
-    let signed = signed(policy, of(Axis::Cert));
+    let signed = signed(policy, value(Field::Cert));
     let sni = name(cut, classes[Axis::Sni.index()], of(Axis::Sni));
     // A hello is the whole payload, and a trailer stands behind it.
     let behind = if signed.is_some() { TRAILER_BYTES as u32 } else { 0 };

@@ -44,6 +44,9 @@ impl Checked<'_> {
         if field == Field::Flow {
             self.dense(table as usize, Dense::FlowTable)?;
         }
+        if field == Field::Cert {
+            self.dense(table as usize, Dense::CertificateTable)?;
+        }
         let highest = classes.into_iter().max().unwrap_or(0);
         if highest > 0xffff { Err(word(at, "a class of more than 16 bits")) } else { Ok(highest) }
     }
