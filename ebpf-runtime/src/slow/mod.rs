@@ -1,0 +1,6 @@
+//! Owns the way of a packet through user space: off a carrier, to the thread of its flow, its signature checked, back
+//! into the data path's own code and out. Never decides where a packet goes: `lbctl_resume` does, as for any other.
+
+mod verify;
+
+pub use verify::{Authority, Key, Remembered, Replays, Verdict, Verifier};
