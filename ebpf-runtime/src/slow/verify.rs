@@ -53,7 +53,13 @@ pub struct Key {
 #[derive(Debug, Default)]
 pub struct Verifier {
     authorities: Vec<Authority>,
-    keys: Vec<Option<([u8; 32], UnparsedPublicKey<[u8; 65]>)>>,
+    keys: Vec<Option<Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    hash: [u8; 32],
+    key: UnparsedPublicKey<[u8; 65]>,
 }
 
 impl Verifier {
@@ -68,7 +74,7 @@ impl Verifier {
                 verifier.keys.resize_with(at + 1, || None);
             }
             if let Some(place) = verifier.keys.get_mut(at) {
-                *place = Some((hash, UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)));
+                *place = Some(Known { hash, key: UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point) });
             }
         }
         verifier
@@ -98,16 +104,16 @@ impl Verifier {
         let parts = payload.and_then(|payload| payload.split_last_chunk::<TRAILER_BYTES>());
         let Some((signed, trailer)) = parts else { return Verdict::Exit(VERIFY_INVALID) };
         let known = self.keys.get(punt.cert as usize).and_then(Option::as_ref);
-        let (Some(authority), Some((hash, key))) = (self.authorities.get(punt.authority as usize), known)
-        else {
+        let (Some(authority), Some(known)) = (self.authorities.get(punt.authority as usize), known) else {
             return Verdict::Anew;
         };
         // The data path has compared them, by a generation in which the number may have been another certificate's.
-        if trailer.get(HASH_AT..HASH_AT + 32) != Some(hash.as_slice()) {
+        if trailer.get(HASH_AT..HASH_AT + 32) != Some(known.hash.as_slice()) {
             return Verdict::Anew;
         }
         let signature = trailer.get(SIGNATURE_AT..).and_then(|rest| rest.first_chunk::<64>());
-        let Some(signature) = signature.filter(|signature| key.verify(signed, *signature).is_ok()) else {
+        let Some(signature) = signature.filter(|signature| known.key.verify(signed, *signature).is_ok())
+        else {
             return Verdict::Exit(VERIFY_INVALID);
         };
         let Some(window) = authority.replay else { return Verdict::On };
