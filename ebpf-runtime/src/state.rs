@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use lb_abi::bundle::Image;
-use lb_abi::image::{HEADER_WORDS, MAX_TRACKERS};
+use lb_abi::image::{HEADER_WORDS, MAX_CERTIFICATES, MAX_TRACKERS, OP_VERIFY};
 use lb_abi::maps;
+use lb_abi::mode::FEATURE_LOAD;
 use lb_abi::reason::REASON_COUNT;
 
 use crate::assign::Numbers;
@@ -31,6 +32,17 @@ pub(crate) enum Which {
     FlowsAnswered,
     FlowsProven,
     Templates,
+    Certificates,
+    CertificateCounts,
+    BackendCounts,
+    Sessions,
+    Replays,
+    Punts,
+    PuntKeys,
+    Returning,
+    Pending,
+    Resumes,
+    Xsks,
 }
 
 pub(crate) struct Spec {
@@ -50,6 +62,10 @@ impl Spec {
         match (self.which, self.map_type) {
             (Which::Image, _) => entries * u64::from(sizes.image_words) * 4,
             (_, bpf::MAP_TYPE_ARRAY) => entries * round(self.value_size),
+            // Bytes, with a page for each of its two positions.
+            (_, bpf::MAP_TYPE_RINGBUF) => entries + 8_192,
+            // A pointer to each socket.
+            (_, bpf::MAP_TYPE_XSKMAP) => entries * 8,
             (_, bpf::MAP_TYPE_PERCPU_ARRAY) => entries * round(self.value_size) * cpus,
             _ => entries * maps::hash_entry_bytes(self.key_size, self.value_size),
         }
@@ -84,7 +100,13 @@ const fn lru<K, V>(which: Which, name: &'static str) -> Spec {
     Spec { which, name, map_type: bpf::MAP_TYPE_LRU_HASH, key_size, value_size, flags: 0 }
 }
 
-pub(crate) const SPECS: [Spec; 14] = [
+/// Nothing may evict its entries, hence no LRU; they are allocated as they come.
+const fn hash<K, V>(which: Which, name: &'static str) -> Spec {
+    let (key_size, value_size) = (size_of::<K>(), size_of::<V>());
+    Spec { which, name, map_type: bpf::MAP_TYPE_HASH, key_size, value_size, flags: bpf::F_NO_PREALLOC }
+}
+
+pub(crate) const SPECS: [Spec; 25] = [
     array::<maps::Control>(Which::Control, maps::MAP_CONTROL),
     // Its value size is the image's own.
     array::<u32>(Which::Image, maps::MAP_IMAGE),
@@ -98,22 +120,42 @@ pub(crate) const SPECS: [Spec; 14] = [
     array::<maps::Backend>(Which::Backends, maps::MAP_BACKENDS),
     lru::<maps::FlowKey, maps::Flow>(Which::FlowsNew, maps::MAP_FLOWS_NEW),
     lru::<maps::FlowKey, maps::Flow>(Which::FlowsAnswered, maps::MAP_FLOWS_ANSWERED),
-    // Nothing may evict a proven flow, hence no LRU; entries are allocated as flows come.
-    Spec {
-        which: Which::FlowsProven,
-        name: maps::MAP_FLOWS_PROVEN,
-        map_type: bpf::MAP_TYPE_HASH,
-        key_size: size_of::<maps::FlowKey>(),
-        value_size: size_of::<maps::Flow>(),
-        flags: bpf::F_NO_PREALLOC,
-    },
+    hash::<maps::FlowKey, maps::Flow>(Which::FlowsProven, maps::MAP_FLOWS_PROVEN),
     array::<[u64; size_of::<maps::Template>() / 8]>(Which::Templates, maps::MAP_TEMPLATES),
+    array::<maps::Certificate>(Which::Certificates, maps::MAP_CERTIFICATES),
+    per_cpu::<maps::Counter>(Which::CertificateCounts, maps::MAP_CERTIFICATE_COUNTS),
+    per_cpu::<maps::Counter>(Which::BackendCounts, maps::MAP_BACKEND_COUNTS),
+    hash::<maps::SessionKey, maps::Session>(Which::Sessions, maps::MAP_SESSIONS),
+    hash::<maps::ReplayKey, u64>(Which::Replays, maps::MAP_REPLAYS),
+    Spec {
+        which: Which::Punts,
+        name: maps::MAP_PUNTS,
+        map_type: bpf::MAP_TYPE_RINGBUF,
+        key_size: 0,
+        value_size: 0,
+        flags: 0,
+    },
+    lru::<maps::PuntKey, u64>(Which::PuntKeys, maps::MAP_PUNT_KEYS),
+    array::<u64>(Which::Returning, maps::MAP_RETURNING),
+    array::<maps::Pending>(Which::Pending, maps::MAP_PENDING),
+    array::<maps::Resume>(Which::Resumes, maps::MAP_RESUMES),
+    Spec {
+        which: Which::Xsks,
+        name: maps::MAP_XSKS,
+        map_type: bpf::MAP_TYPE_XSKMAP,
+        key_size: 4,
+        value_size: 4,
+        flags: 0,
+    },
 ];
 
 /// Most entries of `FLOWS_NEW`, two for each flow on its first packets. A flood of new flows keeps it full, and what it
 /// then evicts is cold: a new flow cost 2.1 µs (median) with this size on the machine where it was chosen, 1.2 µs with
 /// half of it and 5.7 µs with four times as many. 16,384 handshakes at a time remain.
 const NEW_FLOWS: u64 = 1 << 15;
+
+/// Sources whose buckets of signatures are kept at once; others lose theirs to eviction, and begin with a full one.
+const PUNT_SOURCES: u64 = 1 << 15;
 
 const _: () = assert!(size_of::<maps::Template>().is_multiple_of(8));
 
@@ -172,6 +214,31 @@ impl Sizes {
         need(Which::FlowsAnswered, "flows", least, flow_entries)?;
         need(Which::FlowsProven, "flows", least, flow_entries)?;
         need(Which::Templates, "templates", 1, 0)?;
+        // What certificates need costs memory only where one is asked for.
+        let verifies = image.ops & 1 << OP_VERIFY != 0;
+        let if_verified = |entries: u32| if verifies { entries.into() } else { 1 };
+        let sessions =
+            image.certificates.len() as u64 * image.trackers.len() as u64 * (1 + image.pools.len() as u64);
+        // Replayed are what was accepted within the window, at most what is checked in it.
+        let replays = image
+            .authorities
+            .iter()
+            .map(|authority| authority.replay.unwrap_or_default() as u128 * u128::from(authority.checks))
+            .sum::<u128>()
+            / 1_000_000_000;
+        need(Which::Certificates, "certificates", if_verified(MAX_CERTIFICATES as u32), 0)?;
+        need(Which::CertificateCounts, "certificates", if_verified(MAX_CERTIFICATES as u32), 0)?;
+        let counted = if image.features & FEATURE_LOAD == 0 { 0 } else { numbers.backends.entries() };
+        need(Which::BackendCounts, "backends", 1, counted.into())?;
+        need(Which::Sessions, "sessions", if_verified(1_024), sessions)?;
+        need(Which::Replays, "signatures to remember", 1, replays.try_into().unwrap_or(u64::MAX))?;
+        // A ring buffer is at least a page long.
+        need(Which::Punts, "bytes of packets to user space", 4_096, if_verified(maps::PUNTS_BYTES))?;
+        need(Which::PuntKeys, "sources", 64, if verifies { PUNT_SOURCES + kept_back } else { 0 })?;
+        need(Which::Returning, "sources", if_verified(maps::RETURNING_SLOTS), 0)?;
+        need(Which::Pending, "flows", if_verified(maps::PENDING_SLOTS), 0)?;
+        need(Which::Resumes, "resumed packets", if_verified(maps::RESUME_SLOTS), 0)?;
+        need(Which::Xsks, "sockets", if_verified(maps::XSK_SLOTS), 0)?;
         let words = image.words.len().max(HEADER_WORDS) as u64;
         const MOST_WORDS: u64 = 1 << 28;
         if words > MOST_WORDS {

@@ -30,12 +30,16 @@ plain!(
     lb_abi::maps::LimitState
 );
 plain!(lb_abi::maps::TrackerState, lb_abi::maps::PoolState, lb_abi::maps::Backend);
-plain!(lb_abi::maps::FlowKey, lb_abi::maps::Flow);
+plain!(lb_abi::maps::FlowKey, lb_abi::maps::Flow, lb_abi::maps::Certificate, lb_abi::maps::Pending);
+plain!(lb_abi::maps::SessionKey, lb_abi::maps::Session, lb_abi::maps::Punt, lb_abi::maps::Resume);
+plain!(lb_abi::maps::PuntKey, lb_abi::maps::ReplayKey);
 
 pub(crate) const MAP_TYPE_HASH: u32 = 1;
 pub(crate) const MAP_TYPE_ARRAY: u32 = 2;
 pub(crate) const MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 pub(crate) const MAP_TYPE_LRU_HASH: u32 = 9;
+pub(crate) const MAP_TYPE_XSKMAP: u32 = 17;
+pub(crate) const MAP_TYPE_RINGBUF: u32 = 27;
 
 pub(crate) const F_NO_PREALLOC: u32 = 1;
 pub(crate) const F_MMAPABLE: u32 = 1 << 10;

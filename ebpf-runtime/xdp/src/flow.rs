@@ -13,7 +13,7 @@ use lb_abi::{
 use crate::{
     addr, clock, count,
     maps::{FLOWS_ANSWERED, FLOWS_NEW, FLOWS_PROVEN},
-    packet::{NO_HOP, Packet, set_fins, set_hop, set_proto},
+    packet::{NO_HOP, Packet, set_hop, set_marks, set_proto},
     parse::TCP,
 };
 
@@ -166,7 +166,7 @@ pub fn mirror(p: &mut Packet, flow: &Flow) {
     pair.acked = 0;
     set_hop(&mut pair.next_hop, &NO_HOP);
     pair.resolved = 0;
-    set_fins(pair, flow.fins as u32);
+    set_marks(pair, flow.fins as u32, flow.flags as u32, flow.cert as u32);
     pair.pool = flow.pool;
     pair.half_open = flow.half_open;
 }

@@ -3,12 +3,13 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf, XskMap},
 };
 use lb_abi::{
     SCHEMA,
     maps::{
-        Backend, Control, Counter, Flow, FlowKey, LimitKey, LimitState, PoolState, Template, TrackerState,
+        Backend, Certificate, Control, Counter, Flow, FlowKey, LimitKey, LimitState, Pending, PoolState,
+        PuntKey, Resume, Session, SessionKey, Template, TrackerState,
     },
     mode::{MODE_MAGIC, Mode},
     reason::REASON_COUNT,
@@ -89,6 +90,41 @@ pub static FLOWS_ANSWERED: LruHashMap<FlowKey, Flow> = LruHashMap::with_max_entr
 
 #[map]
 pub static FLOWS_PROVEN: HashMap<FlowKey, Flow> = HashMap::with_max_entries(1, 0);
+
+#[map]
+pub static CERTIFICATES: Array<Certificate> = Array::with_max_entries(1, MMAPABLE);
+
+/// Packets forwarded for each certificate, and sent to each backend.
+#[map]
+pub static CERT_COUNTS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
+
+#[map]
+pub static BACKEND_COUNTS: PerCpuArray<Counter> = PerCpuArray::with_max_entries(1, 0);
+
+/// Nothing evicts a session.
+#[map]
+pub static SESSIONS: HashMap<SessionKey, Session> = HashMap::with_max_entries(1, 0);
+
+/// What user space is to decide on.
+#[map]
+pub static PUNTS: RingBuf = RingBuf::with_byte_size(4_096, 0);
+
+#[map]
+pub static XSKS: XskMap = XskMap::with_max_entries(1, 0);
+
+/// Theoretical arrival times of sources with signatures to check.
+#[map]
+pub static PUNT_KEYS: LruHashMap<PuntKey, u64> = LruHashMap::with_max_entries(1, 0);
+
+#[map]
+pub static RETURNING: Array<u64> = Array::with_max_entries(1, 0);
+
+#[map]
+pub static PENDING: Array<Pending> = Array::with_max_entries(1, MMAPABLE);
+
+/// What user space has decided.
+#[map]
+pub static RESUMES: Array<Resume> = Array::with_max_entries(1, MMAPABLE);
 
 /// Packets of a bench mix; only looked at with `FEATURE_BENCH`.
 #[map]

@@ -74,12 +74,14 @@ pub fn set_ports(key: &mut FlowKey, sport: u32, dport: u32, proto: u32) {
 #[repr(C, packed(2))]
 struct Unaligned(u64);
 
-/// FINs and padding of an entry, likewise.
+/// FINs, flags and certificate of an entry in one word, likewise.
 #[inline(always)]
-pub fn set_fins(flow: &mut Flow, fins: u32) {
-    const _: () = assert!(core::mem::offset_of!(Flow, pad) == core::mem::offset_of!(Flow, fins) + 1);
-    // SAFETY: `fins` and `pad` are four bytes.
-    unsafe { (&raw mut flow.fins).cast::<u32>().write_unaligned(fins & 0xff) }
+pub fn set_marks(flow: &mut Flow, fins: u32, flags: u32, cert: u32) {
+    const _: () = assert!(core::mem::offset_of!(Flow, flags) == core::mem::offset_of!(Flow, fins) + 1);
+    const _: () = assert!(core::mem::offset_of!(Flow, cert) == core::mem::offset_of!(Flow, fins) + 2);
+    let word = fins & 0xff | (flags & 0xff) << 8 | cert << 16;
+    // SAFETY: `fins`, `flags` and `cert` are four bytes, and aligned.
+    unsafe { (&raw mut flow.fins).cast::<u32>().write_unaligned(word) }
 }
 
 /// No next hop known.

@@ -11,7 +11,7 @@ use crate::{
     flow::{EXISTS, TABLE_NEW, TABLE_PROVEN, remove},
     frame::key,
     maps::{FLOWS_NEW, TRACKERS},
-    packet::{NO_HOP, Packet, set_fins, set_hop, set_proto},
+    packet::{NO_HOP, Packet, set_hop, set_marks, set_proto},
     parse::TCP,
     plan::{LEAVES_AS_IS, LEAVES_NEW, NEXT, drop},
     translate::backend,
@@ -131,7 +131,7 @@ fn fill(p: &mut Packet) {
     entry.acked = 0;
     set_hop(&mut entry.next_hop, &NO_HOP);
     entry.resolved = 0;
-    set_fins(entry, 0);
+    set_marks(entry, 0, 0, 0);
     entry.pool = p.plan.pool;
     entry.half_open = p.plan.tracker.half_open;
 }
