@@ -17,6 +17,8 @@ pub mod oracle;
 pub mod policy_text;
 pub mod probes;
 pub mod shrink;
+pub mod signed;
+pub mod signer;
 pub mod sockets;
 pub mod traffic;
 pub mod vocabulary;

@@ -121,6 +121,9 @@ impl Traffic {
             Some(&(addr, ..)) if self.rng.bool() => (addr, self.transport(), self.port()),
             _ => (self.addr(v4), self.transport(), self.port()),
         };
+        // Certificates are for UDP, and get no further without.
+        let protocol =
+            if !self.words.clients.is_empty() && self.rng.u32(0..3) > 0 { frame::UDP } else { protocol };
         let flow = Flow {
             protocol,
             client,
@@ -178,6 +181,14 @@ impl Traffic {
             _ => Packet::echo(client.0, service.0, true, client.1),
         };
         flow.step += 1;
+        if protocol == frame::UDP && !self.words.clients.is_empty() && self.rng.u32(0..8) > 0 {
+            // A client has one certificate, and now and then another's.
+            let other = self.rng.u32(0..12) == 0;
+            let own = if other { self.rng.u16(..) } else { client.1 };
+            let client = &self.words.clients[usize::from(own) % self.words.clients.len()];
+            let payload = client.choose(&mut self.rng);
+            return packet.payload(&payload);
+        }
         self.with_payload(packet)
     }
 

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use policy_lang::policy::{Chain, Field, Guard, Policy, Tail, Test, Values};
 
+use crate::signed::{self, Payloads};
+
 /// Values to draw header fields from. None of the lists is empty.
 #[derive(Clone, Debug)]
 pub struct Vocabulary {
@@ -24,6 +26,8 @@ pub struct Vocabulary {
     pub services: Vec<(IpAddr, u8, u16)>,
     /// The backends' addresses and ports (0: any). May be empty.
     pub backends: Vec<(IpAddr, u16)>,
+    /// What clients with a certificate send over UDP. May be empty.
+    pub clients: Vec<Payloads>,
 }
 
 impl Vocabulary {
@@ -41,6 +45,7 @@ impl Vocabulary {
             codes: vec![0, 1, 3, 255],
             services: Vec::new(),
             backends: Vec::new(),
+            clients: signed::clients(policy),
         };
         words.chain(&policy.root);
         for tree in &policy.trees {
