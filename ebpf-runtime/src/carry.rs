@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::BorrowedFd;
 
-use lb_abi::maps::{Flow, FlowKey, LimitKey};
+use lb_abi::maps::{Flow, FlowKey, LimitKey, ReplayKey, Session, SessionKey};
 
 use crate::error::Error;
 use crate::state::{Maps, Which};
@@ -43,6 +43,20 @@ pub(crate) fn before_switch(from: &Maps, to: &Maps) -> Result<(), Error> {
                 .map_err(|e| Error::kernel(format!("carry {which:?} over"), e))?;
         }
     }
+    sessions_and_replays(from, to)
+}
+
+/// What is used in `to` already is newer.
+fn sessions_and_replays(from: &Maps, to: &Maps) -> Result<(), Error> {
+    if replaced(from, to, Which::Sessions)? {
+        let newer = |old: &Session, now: &Session| old.last.wrapping_sub(now.last).cast_signed() > 0;
+        entries::<SessionKey, Session>(from.fd(Which::Sessions), to.fd(Which::Sessions), newer)
+            .map_err(|e| Error::kernel("carry sessions over", e))?;
+    }
+    if replaced(from, to, Which::Replays)? {
+        entries::<ReplayKey, u64>(from.fd(Which::Replays), to.fd(Which::Replays), |old, now| old > now)
+            .map_err(|e| Error::kernel("carry signatures over", e))?;
+    }
     Ok(())
 }
 
@@ -56,7 +70,7 @@ pub(crate) fn after_switch(from: &Maps, to: &Maps) -> Result<(), Error> {
                 .map_err(|e| Error::kernel(format!("carry {which:?} over again"), e))?;
         }
     }
-    Ok(())
+    sessions_and_replays(from, to)
 }
 
 fn array(from: &Maps, to: &Maps, which: Which) -> Result<(), Error> {
@@ -107,6 +121,28 @@ pub(crate) fn forget_limits(maps: &Maps, gone: &BTreeSet<u32>) -> Result<(), Err
     while let Some((keys, _)) = walk.next_batch().map_err(failed)? {
         for key in keys.iter().filter(|key| gone.contains(&key.limit)) {
             bpf::take::<LimitKey, u64>(map, key).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the sessions of certificates and trackers that are gone, so that none of them is taken for one of a later.
+pub(crate) fn forget_sessions(
+    maps: &Maps,
+    trackers: &BTreeSet<u32>,
+    certificates: &BTreeSet<u32>,
+) -> Result<(), Error> {
+    if trackers.is_empty() && certificates.is_empty() {
+        return Ok(());
+    }
+    let failed = |e| Error::kernel("forget sessions", e);
+    let map = maps.fd(Which::Sessions);
+    let mut walk = Walk::<SessionKey, Session>::new(map, BATCH);
+    while let Some((keys, _)) = walk.next_batch().map_err(failed)? {
+        for key in keys {
+            if trackers.contains(&key.tracker) || certificates.contains(&key.cert) {
+                bpf::take::<SessionKey, Session>(map, key).map_err(failed)?;
+            }
         }
     }
     Ok(())

@@ -26,7 +26,7 @@ use crate::program::Flags;
 use crate::record::{self, Record};
 use crate::settle::settle;
 use crate::state::Sizes;
-use crate::sys::object;
+use crate::sys::{object, process};
 
 /// How long `apply` waits for neighbours of backends.
 const PATIENCE: Duration = Duration::from_millis(1500);
@@ -251,6 +251,7 @@ impl Change<'_> {
         plane.clear_fresh(self.image, &self.numbers, &self.next_hops)?;
         record::write(&self.instance.paths.pending(), &self.next)?;
         plane.refresh(self.image, &self.numbers, &self.next_hops);
+        plane.set_wall(wall()?);
         plane.switch(self.next.generation);
         Ok(())
     }
@@ -262,6 +263,7 @@ impl Change<'_> {
             let answers = old.map_or(0, |old| old.control().answers);
             *control = Control { generation: self.next.generation, answers, ..*control };
         });
+        plane.set_wall(wall()?);
         plane.write_half(0, &self.words);
         if let Some(old) = old {
             carry::before_switch(&old.maps, &plane.maps)?;
@@ -349,6 +351,10 @@ impl Change<'_> {
             }
         }
     }
+}
+
+fn wall() -> Result<i64, Error> {
+    process::wall_offset().map_err(|e| Error::kernel("read the clocks", e))
 }
 
 fn hex(bytes: &[u8]) -> String {

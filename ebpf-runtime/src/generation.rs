@@ -70,6 +70,9 @@ pub(crate) struct Backend {
     pub(crate) addr: IpAddr,
     pub(crate) port: u16,
     pub(crate) state: u16,
+    /// What it was sent, as maps that exist no more had counted it.
+    #[serde(default)]
+    pub(crate) base: Count,
 }
 
 /// Whose signatures a `verify` accepts.
@@ -226,6 +229,7 @@ impl Generation {
             addr: ip(backend.addr),
             port: backend.port,
             state: backend.state,
+            base: Count::default(),
         };
         let authority = |authority: &bundle::Authority| Authority {
             identity: authority.identity,
@@ -266,12 +270,14 @@ impl Generation {
 
     /// Takes over what the tallies had counted in `previous`: their bases, and what stands in those of its counters
     /// that no longer exist here. `maps` are the previous generation's, read once no packet adds to them; with
-    /// `all_counters` this generation counts in other maps, so that every counter of the previous one is gone.
+    /// `all_counters` this generation counts in other maps, so that every counter of the previous one is gone; likewise
+    /// `other_backend_counts`.
     pub(crate) fn inherit(
         &mut self,
         previous: &Generation,
         maps: &Maps,
         all_counters: bool,
+        other_backend_counts: bool,
     ) -> Result<(), Error> {
         let mut bases: BTreeMap<Identity, Count> = BTreeMap::new();
         for tally in &previous.tallies {
@@ -290,6 +296,14 @@ impl Generation {
         }
         for tally in &mut self.tallies {
             tally.base = bases.remove(&tally.identity).unwrap_or_default();
+        }
+        for backend in &mut self.backends {
+            let before = previous.backends.iter().find(|before| before.number == backend.number);
+            let Some(before) = before else { continue };
+            backend.base = before.base;
+            if other_backend_counts {
+                backend.base.add(count_in(maps, Which::BackendCounts, before.number)?);
+            }
         }
         Ok(())
     }
@@ -310,10 +324,17 @@ impl Generation {
 
     /// Numbers of limits of this generation that `next` does not have.
     pub(crate) fn limits_gone(&self, next: &Generation) -> BTreeSet<u32> {
-        let numbers = |generation: &Generation| -> BTreeSet<u32> {
-            generation.limits.iter().map(|limit| limit.number).collect()
-        };
-        &numbers(self) - &numbers(next)
+        gone(&self.limits, &next.limits, |limit| limit.number)
+    }
+
+    /// Likewise of trackers.
+    pub(crate) fn trackers_gone(&self, next: &Generation) -> BTreeSet<u32> {
+        gone(&self.trackers, &next.trackers, |tracker| tracker.number)
+    }
+
+    /// Likewise of certificates.
+    pub(crate) fn certificates_gone(&self, next: &Generation) -> BTreeSet<u32> {
+        gone(&self.certificates, &next.certificates, |certificate| certificate.number)
     }
 
     /// Backends of this generation that `next` does not have.
@@ -322,12 +343,25 @@ impl Generation {
     }
 }
 
+fn gone<T>(before: &[T], after: &[T], number: impl Fn(&T) -> u32) -> BTreeSet<u32> {
+    let numbers = |items: &[T]| -> BTreeSet<u32> { items.iter().map(&number).collect() };
+    &numbers(before) - &numbers(after)
+}
+
 /// Sum over all CPUs of counter `number`.
 pub(crate) fn count(maps: &Maps, number: u32) -> Result<Count, Error> {
+    count_in(maps, Which::Counters, number)
+}
+
+/// As `count`, of another map of counters; 0 where the map does not go so far.
+pub(crate) fn count_in(maps: &Maps, which: Which, number: u32) -> Result<Count, Error> {
+    if which != Which::Counters && number >= maps.entries(which)? {
+        return Ok(Count::default());
+    }
     let cpus = process::cpus().map_err(|e| Error::kernel("count CPUs", e))?;
     let mut values = vec![lb_abi::maps::Counter::default(); cpus];
-    bpf::lookup_per_cpu(maps.fd(Which::Counters), number, &mut values)
-        .map_err(|e| Error::kernel(format!("read counter {number}"), e))?;
+    bpf::lookup_per_cpu(maps.fd(which), number, &mut values)
+        .map_err(|e| Error::kernel(format!("read {which:?} {number}"), e))?;
     let mut sum = Count::default();
     for value in values {
         sum.add(Count { packets: value.packets, bytes: value.bytes });

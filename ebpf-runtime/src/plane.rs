@@ -26,6 +26,7 @@ pub(crate) struct Plane {
     control: Mapped<maps::Control>,
     image: Mapped<u32>,
     backends: Mapped<maps::Backend>,
+    certificates: Mapped<maps::Certificate>,
 }
 
 impl Plane {
@@ -49,7 +50,8 @@ impl Plane {
         let control = view(&maps, Which::Control, 1)?;
         let image = view(&maps, Which::Image, 2 * maps.image_words()? as usize)?;
         let backends = view(&maps, Which::Backends, maps.entries(Which::Backends)? as usize)?;
-        Ok(Plane { program, maps, control, image, backends })
+        let certificates = view(&maps, Which::Certificates, maps.entries(Which::Certificates)? as usize)?;
+        Ok(Plane { program, maps, control, image, backends, certificates })
     }
 
     pub(crate) fn control(&self) -> maps::Control {
@@ -96,12 +98,9 @@ impl Plane {
         numbers: &Numbers,
         next_hops: &[Option<maps::NextHop>],
     ) -> Result<(), Error> {
-        let cleared =
-            vec![maps::Counter::default(); process::cpus().map_err(|e| Error::kernel("count CPUs", e))?];
-        for &number in &numbers.counters.fresh {
-            bpf::update_per_cpu(self.maps.fd(Which::Counters), number, &cleared)
-                .map_err(|e| Error::kernel(format!("clear counter {number}"), e))?;
-        }
+        self.clear_counts(Which::Counters, &numbers.counters.fresh)?;
+        self.clear_counts(Which::CertificateCounts, &numbers.certificates.fresh)?;
+        self.clear_counts(Which::BackendCounts, &numbers.backends.fresh)?;
         clear::<maps::LimitState>(&self.maps, Which::Limits, &numbers.limits.fresh)?;
         clear::<u64>(&self.maps, Which::Turns, &numbers.turns.fresh)?;
         clear::<maps::TrackerState>(&self.maps, Which::Trackers, &numbers.trackers.fresh)?;
@@ -121,12 +120,29 @@ impl Plane {
                 self.backends.set(number as usize, entry);
             }
         }
+        for (certificate, &number) in image.certificates.iter().zip(&numbers.certificates.numbers) {
+            if numbers.certificates.fresh.contains(&number) {
+                self.certificates.set(number as usize, entry(certificate));
+            }
+        }
         self.backends.fence();
         Ok(())
     }
 
-    /// Gives backends that the previous generation had too their new state and next hop. Where none is known now, what
-    /// was known before stays.
+    /// Counts that are kept under these numbers, where the map has them.
+    fn clear_counts(&self, which: Which, numbers: &[u32]) -> Result<(), Error> {
+        let cleared =
+            vec![maps::Counter::default(); process::cpus().map_err(|e| Error::kernel("count CPUs", e))?];
+        let entries = self.maps.entries(which)?;
+        for &number in numbers.iter().filter(|number| **number < entries) {
+            bpf::update_per_cpu(self.maps.fd(which), number, &cleared)
+                .map_err(|e| Error::kernel(format!("clear {which:?} {number}"), e))?;
+        }
+        Ok(())
+    }
+
+    /// Gives backends that the previous generation had too their new state and next hop, and certificates their new state.
+    /// Where no next hop is known now, what was known before stays; so does a key that was generated.
     pub(crate) fn refresh(&self, image: &Image, numbers: &Numbers, next_hops: &[Option<maps::NextHop>]) {
         for (ordinal, (backend, &number)) in image.backends.iter().zip(&numbers.backends.numbers).enumerate()
         {
@@ -136,7 +152,43 @@ impl Plane {
                 self.set_next_hop(number, next_hop);
             }
         }
+        for (certificate, &number) in image.certificates.iter().zip(&numbers.certificates.numbers) {
+            if certificate.key.is_some() {
+                self.set_certificate(number, entry(certificate));
+            }
+        }
         self.backends.fence();
+    }
+
+    pub(crate) fn certificate(&self, number: u32) -> Option<maps::Certificate> {
+        self.certificates.get(number as usize)
+    }
+
+    /// A certificate is several words and a packet may read between them, so it is absent meanwhile.
+    pub(crate) fn set_certificate(&self, number: u32, certificate: maps::Certificate) {
+        let Some(now) = self.certificate(number) else { return };
+        let state = certificate.state;
+        if (maps::Certificate { state, ..now }) != certificate {
+            self.set_certificate_state(number, maps::CERTIFICATE_ABSENT);
+            let absent = maps::Certificate { state: maps::CERTIFICATE_ABSENT, ..certificate };
+            self.certificates.set(number as usize, absent);
+        }
+        self.set_certificate_state(number, state);
+    }
+
+    pub(crate) fn set_certificate_state(&self, number: u32, state: u32) {
+        if let Some(place) =
+            self.certificates.half_word(number as usize, offset_of!(maps::Certificate, state))
+        {
+            place.store(state, Ordering::SeqCst);
+        }
+    }
+
+    /// Tells the data path the time of day: what is to be added to its own clock.
+    pub(crate) fn set_wall(&self, wall: i64) {
+        if let Some(word) = self.control.word(0, offset_of!(maps::Control, wall)) {
+            word.store(wall.cast_unsigned(), Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn backend(&self, number: u32) -> Option<maps::Backend> {
@@ -184,6 +236,24 @@ impl Plane {
     }
 }
 
+/// What the data path is to know of a certificate; of one whose key is to be generated, that it is not there yet.
+fn entry(certificate: &lb_abi::bundle::Certificate) -> maps::Certificate {
+    let state = match certificate {
+        _ if certificate.key.is_none() => maps::CERTIFICATE_ABSENT,
+        _ if certificate.revoked => maps::CERTIFICATE_REVOKED,
+        _ => maps::CERTIFICATE_ACTIVE,
+    };
+    let (not_before, not_after) = validity(certificate.valid);
+    maps::Certificate { hash: certificate.hash, not_before, not_after, state, ..maps::Certificate::default() }
+}
+
+/// First and last ns of a time in whole seconds, ends included.
+pub(crate) fn validity(valid: Option<(i64, i64)>) -> (i64, i64) {
+    const SECOND: i64 = 1_000_000_000;
+    let Some((first, last)) = valid else { return (i64::MIN, i64::MAX) };
+    (first.saturating_mul(SECOND), last.saturating_mul(SECOND).saturating_add(SECOND - 1))
+}
+
 fn view<T: bpf::Plain>(maps: &Maps, which: Which, len: usize) -> Result<Mapped<T>, Error> {
     Mapped::new(maps.fd(which), len).map_err(|e| Error::kernel(format!("map {which:?} into memory"), e))
 }
@@ -197,4 +267,17 @@ fn clear<T: bpf::Plain>(maps: &Maps, which: Which, numbers: &[u32]) -> Result<()
         values.set(number as usize, T::default());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_is_valid_to_its_end_and_no_time_wraps() {
+        assert_eq!(validity(None), (i64::MIN, i64::MAX));
+        assert_eq!(validity(Some((2, 2))), (2_000_000_000, 2_999_999_999));
+        assert_eq!(validity(Some((-1, 253_402_300_799))), (-1_000_000_000, i64::MAX));
+        assert_eq!(validity(Some((i64::MIN, i64::MIN))), (i64::MIN, i64::MIN + 999_999_999));
+    }
 }

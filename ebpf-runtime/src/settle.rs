@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
 
-use lb_abi::maps::BACKEND_ABSENT;
+use lb_abi::maps::{BACKEND_ABSENT, CERTIFICATE_ABSENT};
 
 use crate::carry;
 use crate::error::Error;
@@ -39,11 +39,17 @@ pub(crate) fn settle(paths: &Paths, old: Option<&Record>, mut next: Record) -> R
             carry::after_switch(&before.maps, &plane.maps)?;
         }
         let other_counters = carry::replaced(&before.maps, &plane.maps, Which::Counters)?;
-        next.content.inherit(&old.content, &before.maps, other_counters)?;
+        let other_backends = carry::replaced(&before.maps, &plane.maps, Which::BackendCounts)?;
+        next.content.inherit(&old.content, &before.maps, other_counters, other_backends)?;
         carry::forget_limits(&plane.maps, &old.content.limits_gone(&next.content))?;
         for gone in old.content.backends_gone(&next.content) {
             plane.set_backend_state(gone.number, BACKEND_ABSENT);
         }
+        let certificates = old.content.certificates_gone(&next.content);
+        for &gone in &certificates {
+            plane.set_certificate_state(gone, CERTIFICATE_ABSENT);
+        }
+        carry::forget_sessions(&plane.maps, &old.content.trackers_gone(&next.content), &certificates)?;
     }
     record::write(&paths.record(), &next)?;
     record::remove(&paths.pending())?;

@@ -157,6 +157,13 @@ const NEW_FLOWS: u64 = 1 << 15;
 /// Sources whose buckets of signatures are kept at once; others lose theirs to eviction, and begin with a full one.
 const PUNT_SOURCES: u64 = 1 << 15;
 
+/// Most sessions and their backends, one for each pool.
+const MOST_SESSIONS: u64 = 1 << 20;
+
+/// Least and most signatures that are remembered for `replay`; whatever an authority asks for, what comes beyond is
+/// dropped.
+const REPLAYS: (u64, u64) = (1 << 12, 1 << 20);
+
 const _: () = assert!(size_of::<maps::Template>().is_multiple_of(8));
 
 /// How many entries each map needs, in the order of [`SPECS`]; powers of two, so that growth is rare.
@@ -217,8 +224,10 @@ impl Sizes {
         // What certificates need costs memory only where one is asked for.
         let verifies = image.ops & 1 << OP_VERIFY != 0;
         let if_verified = |entries: u32| if verifies { entries.into() } else { 1 };
-        let sessions =
-            image.certificates.len() as u64 * image.trackers.len() as u64 * (1 + image.pools.len() as u64);
+        // Those of certificates that are gone stay until the new policy is in place.
+        let sessions = u64::from(numbers.certificates.entries())
+            * image.trackers.len() as u64
+            * (1 + image.pools.len() as u64);
         // Replayed are what was accepted within the window, at most what is checked in it.
         let replays = image
             .authorities
@@ -230,8 +239,9 @@ impl Sizes {
         need(Which::CertificateCounts, "certificates", if_verified(MAX_CERTIFICATES as u32), 0)?;
         let counted = if image.features & FEATURE_LOAD == 0 { 0 } else { numbers.backends.entries() };
         need(Which::BackendCounts, "backends", 1, counted.into())?;
-        need(Which::Sessions, "sessions", if_verified(1_024), sessions)?;
-        need(Which::Replays, "signatures to remember", 1, replays.try_into().unwrap_or(u64::MAX))?;
+        need(Which::Sessions, "sessions", if_verified(1_024), sessions.min(MOST_SESSIONS))?;
+        let (least, most) = if replays == 0 { (1, 1) } else { REPLAYS };
+        need(Which::Replays, "signatures to remember", least, replays.min(most.into()) as u64)?;
         // A ring buffer is at least a page long.
         need(Which::Punts, "bytes of packets to user space", 4_096, if_verified(maps::PUNTS_BYTES))?;
         need(Which::PuntKeys, "sources", 64, if verifies { PUNT_SOURCES + kept_back } else { 0 })?;

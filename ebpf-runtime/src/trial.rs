@@ -157,7 +157,7 @@ impl Trial {
         let mut next = Generation::of(image, &numbers);
         self.swaps = self.swaps.wrapping_add(1);
         if flags == self.flags && self.plane.maps.fit(&sizes)? {
-            next.inherit(&self.generation, &self.plane.maps, false)?;
+            next.inherit(&self.generation, &self.plane.maps, false, false)?;
             self.plane.write_other_half(&words)?;
             self.plane.clear_fresh(image, &numbers, &[])?;
             self.plane.refresh(image, &numbers, &[]);
@@ -170,7 +170,8 @@ impl Trial {
             });
             carry::before_switch(&self.plane.maps, &plane.maps)?;
             carry::counters(&self.plane.maps, &plane.maps)?;
-            next.inherit(&self.generation, &self.plane.maps, false)?;
+            let other_backends = carry::replaced(&self.plane.maps, &plane.maps, Which::BackendCounts)?;
+            next.inherit(&self.generation, &self.plane.maps, false, other_backends)?;
             plane.write_half(0, &words);
             plane.clear_fresh(image, &numbers, &[])?;
             plane.refresh(image, &numbers, &[]);
@@ -181,6 +182,11 @@ impl Trial {
         for gone in self.generation.backends_gone(&next) {
             self.plane.set_backend_state(gone.number, maps::BACKEND_ABSENT);
         }
+        let certificates = self.generation.certificates_gone(&next);
+        for &gone in &certificates {
+            self.plane.set_certificate_state(gone, maps::CERTIFICATE_ABSENT);
+        }
+        carry::forget_sessions(&self.plane.maps, &self.generation.trackers_gone(&next), &certificates)?;
         self.generation = next;
         Ok(())
     }

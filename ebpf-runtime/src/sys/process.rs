@@ -30,12 +30,28 @@ pub(crate) fn cpus() -> io::Result<usize> {
 
 /// The clock the data path reads (`bpf_ktime_get_coarse_ns`), in ns.
 pub(crate) fn coarse_clock() -> io::Result<u64> {
+    Ok(clock(libc::CLOCK_MONOTONIC_COARSE)?.cast_unsigned())
+}
+
+/// What is to be added to that clock to have ns since 1970. Both are set at the same moments, so that the difference
+/// stays as it is until the wall clock is set or slewed.
+pub(crate) fn wall_offset() -> io::Result<i64> {
+    loop {
+        let before = clock(libc::CLOCK_MONOTONIC_COARSE)?;
+        let wall = clock(libc::CLOCK_REALTIME_COARSE)?;
+        if clock(libc::CLOCK_MONOTONIC_COARSE)? == before {
+            return Ok(wall.saturating_sub(before));
+        }
+    }
+}
+
+fn clock(clock: libc::clockid_t) -> io::Result<i64> {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is a live timespec.
-    if unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut time) } != 0 {
+    if unsafe { libc::clock_gettime(clock, &mut time) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)
+    Ok(time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec))
 }
 
 fn syscall_fd(number: c_long, arguments: [c_long; 5]) -> io::Result<OwnedFd> {
