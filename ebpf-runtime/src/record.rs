@@ -19,7 +19,7 @@ pub(crate) const FILE: &str = "record.json";
 pub(crate) const PENDING: &str = "pending.json";
 
 /// Bumped with the layout of this file.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct Device {
