@@ -8,8 +8,8 @@ use ebpf_runtime::run_dir::RunDir;
 use ebpf_runtime::{Error, netns};
 
 use crate::commands::{
-    agent, apply, bench, check, compile, demo, detach, diff, doctor, explain, explain_code, fmt, graph,
-    import, status, test,
+    agent, apply, bench, cert, check, compile, demo, detach, diff, doctor, explain, explain_code, fmt, graph,
+    import, send, status, test,
 };
 use crate::console::Failure;
 
@@ -48,11 +48,18 @@ pub enum Verb {
     Compile(compile::Args),
     Apply(apply::Args),
     Status(status::Args),
+    Cert(cert::Args),
+    Send(send::Args),
     Detach(detach::Args),
     Agent(agent::Args),
     Bench(bench::Args),
     Doctor(doctor::Args),
     Demo(demo::Args),
+}
+
+/// The value of an option that is a time.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    policy_lang::duration(text).ok_or_else(|| "write 500ms, 5s or 2m".to_owned())
 }
 
 /// How findings are shown.

@@ -63,7 +63,8 @@ impl Loader for Directory {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, String> {
+/// The text of a regular file.
+pub fn read_file(path: &Path) -> Result<String, String> {
     read_text(open(path)?)
 }
 

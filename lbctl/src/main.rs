@@ -5,6 +5,8 @@
 mod agent_process;
 mod args;
 mod bench;
+mod certificates;
+mod client;
 mod commands;
 mod console;
 mod demo;

@@ -22,6 +22,12 @@ mod value;
 
 pub use validity::validity;
 
+/// Certificates and keys as their files hold them, for those who make and show them.
+pub mod certificate {
+    pub use crate::value::Fault;
+    pub use crate::value::certificate::{Identity, bare, certificate, hash, kind, public_key};
+}
+
 /// What a text turned out to be.
 #[derive(Debug)]
 pub struct Checked {
@@ -81,4 +87,14 @@ pub fn check_asked(
 /// `2027-01-31` or `2027-01-31T12:00:00Z`, in seconds since 1970; None for any other text.
 pub fn date(text: &str) -> Option<i64> {
     value::date::date(text).ok()
+}
+
+/// The day of a moment in seconds since 1970: `2027-01-31`, in UTC.
+pub fn day(seconds: i64) -> String {
+    value::date::written(seconds)
+}
+
+/// `500ms`, `5s`, `2m`; None for any other text.
+pub fn duration(text: &str) -> Option<std::time::Duration> {
+    value::quantity::duration(text).ok()
 }

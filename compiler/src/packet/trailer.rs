@@ -69,19 +69,43 @@ pub fn test_public_key(certificate: &Certificate) -> Vec<u8> {
 }
 
 /// The packet with the trailer that it asks for behind its payload.
-pub(super) fn with_trailer(policy: &Policy, spec: &PacketSpec, mut payload: Vec<u8>) -> Option<Vec<u8>> {
+pub(super) fn with_trailer(policy: &Policy, spec: &PacketSpec, payload: Vec<u8>) -> Option<Vec<u8>> {
     let signed = spec.signed?;
     let authority = policy.authorities.get(signed.authority.index())?;
     let certificate = authority.certificates.get(signed.certificate as usize)?;
-    let signature: Signature = test_key(&certificate.hash)?.sign_prehash(&Sha256::digest(&payload)).ok()?;
-    payload.extend(MAGICS.first()?);
-    payload.extend(certificate.hash);
-    payload.extend(signature.to_bytes());
-    if signed.forged
-        && let Some(last) = payload.last_mut()
-    {
+    let signer = Signer { key: test_key(&certificate.hash)?, hash: certificate.hash, id: certificate.id };
+    let mut payload = signer.sign(payload)?;
+    if signed.forged {
+        forge(&mut payload);
+    }
+    Some(payload)
+}
+
+/// Who signs payloads: a key, and what its trailers say that it is.
+#[derive(Clone)]
+pub struct Signer {
+    pub key: SigningKey,
+    /// As of `Certificate::hash`.
+    pub hash: [u8; 32],
+    pub id: u8,
+}
+
+impl Signer {
+    /// The payload with its trailer behind; the same for the same payload (RFC 6979).
+    pub fn sign(&self, mut payload: Vec<u8>) -> Option<Vec<u8>> {
+        let signature: Signature = self.key.sign_prehash(&Sha256::digest(&payload)).ok()?;
+        payload.extend(MAGICS.first()?);
+        payload.extend(self.hash);
+        payload.extend(signature.to_bytes());
+        payload.extend([self.id, 0, 0, 0]);
+        Some(payload)
+    }
+}
+
+/// Spoils the signature of a payload that has a trailer.
+pub fn forge(payload: &mut [u8]) {
+    const BEHIND: usize = 5;
+    if let Some(last) = payload.len().checked_sub(BEHIND).and_then(|at| payload.get_mut(at)) {
         *last ^= 1;
     }
-    payload.extend([certificate.id, 0, 0, 0]);
-    Some(payload)
 }

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod apply;
 pub mod bench;
+pub mod cert;
 pub mod check;
 pub mod compile;
 pub mod demo;
@@ -14,6 +15,7 @@ pub mod explain_code;
 pub mod fmt;
 pub mod graph;
 pub mod import;
+pub mod send;
 pub mod status;
 pub mod test;
 
@@ -33,6 +35,8 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
         Verb::Compile(args) => compile::run(args, console),
         Verb::Apply(args) => apply::run(args, console),
         Verb::Status(args) => status::run(args, console),
+        Verb::Cert(args) => cert::run(args, console),
+        Verb::Send(args) => send::run(args, console),
         Verb::Detach(args) => detach::run(args, console),
         Verb::Agent(args) => agent::run(args, console),
         Verb::Bench(args) => bench::run(args, console),

@@ -18,7 +18,7 @@ const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7
 
 /// A P-256 key, and what is known of who has it.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Identity {
+pub struct Identity {
     /// SHA-256 of the certificate's DER, or of `key` for a bare key.
     pub hash: [u8; 32],
     /// SEC 1 section 2.3.3: 4, x, y.
@@ -30,7 +30,7 @@ pub(crate) struct Identity {
 }
 
 /// The one X.509 certificate (RFC 5280) of a PEM text (RFC 7468).
-pub(crate) fn certificate(text: &str) -> Result<Identity, Fault> {
+pub fn certificate(text: &str) -> Result<Identity, Fault> {
     let der = object(text, "CERTIFICATE", "a certificate")?;
     let certificate = Certificate::from_der(&der).map_err(|error| {
         broken(format!("it is no X.509 certificate: {error}")).help("export it again, as PEM")
@@ -49,7 +49,7 @@ pub(crate) fn certificate(text: &str) -> Result<Identity, Fault> {
 }
 
 /// The one public key of a PEM text (RFC 7468 section 13).
-pub(crate) fn public_key(text: &str) -> Result<Identity, Fault> {
+pub fn public_key(text: &str) -> Result<Identity, Fault> {
     let der = object(text, "PUBLIC KEY", "a public key")?;
     let info = SubjectPublicKeyInfoOwned::from_der(&der)
         .map_err(|error| broken(format!("it is no public key: {error}")).help("export it again, as PEM"))?;
@@ -66,7 +66,7 @@ pub(crate) fn point(text: &str) -> Result<Identity, Fault> {
 }
 
 /// A SHA-256 hash in hex, as `openssl x509 -fingerprint -sha256` prints it or without the colons.
-pub(crate) fn hash(text: &str) -> Result<[u8; 32], Fault> {
+pub fn hash(text: &str) -> Result<[u8; 32], Fault> {
     const FORM: &str = "write 64 digits in hex, with colons between the bytes or without";
     let bytes = hex(text).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or_else(|| Fault::new("E0327", format!("`{text}` is not a SHA-256 hash in hex")).help(FORM))
@@ -77,8 +77,15 @@ pub(crate) fn stand_in(authority: &str, id: u8) -> [u8; 32] {
     Sha256::new().chain_update(authority).chain_update([0, id]).finalize().into()
 }
 
-fn bare(key: [u8; 65]) -> Identity {
+/// What is known of a bare key: SEC 1 section 2.3.3, a point of P-256.
+pub fn bare(key: [u8; 65]) -> Identity {
     Identity { hash: Sha256::digest(key).into(), key, valid: None, subject: String::new() }
+}
+
+/// What the first object of a PEM text says that it is: `CERTIFICATE`, `PUBLIC KEY`, `PRIVATE KEY`, ….
+pub fn kind(text: &str) -> Option<&str> {
+    let label = text.split_once("-----BEGIN ")?.1;
+    Some(label.split_once("-----")?.0)
 }
 
 fn broken(message: impl Into<String>) -> Fault {
@@ -110,7 +117,7 @@ fn object(text: &str, label: &str, what: &str) -> Result<Vec<u8>, Fault> {
 fn key_of(info: &SubjectPublicKeyInfoOwned) -> Result<[u8; 65], Fault> {
     let other = |what: String| {
         Fault::new("E0326", format!("the key is {what}, not of P-256"))
-            .help("make keys with `openssl ecparam -name prime256v1 -genkey`")
+            .help("make keys with `lbctl cert new`, or `openssl ecparam -name prime256v1 -genkey`")
     };
     if info.algorithm.oid != EC_PUBLIC_KEY {
         let what = match info.algorithm.oid.to_string().as_str() {

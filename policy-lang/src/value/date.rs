@@ -2,6 +2,9 @@
 
 use super::Fault;
 
+/// The last second of 9999.
+const LAST: i64 = 253_402_300_799;
+
 /// Days from 1970-01-01 to a day of the proleptic Gregorian calendar; the year starts in March, so that the leap
 /// day is its last (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
 fn days(year: i64, month: i64, day: i64) -> i64 {
@@ -42,10 +45,7 @@ fn seconds(text: &str) -> Option<i64> {
 
 /// The day of a moment in seconds since 1970, as `date` takes it; None beyond the year 9999 and before 1970.
 pub(crate) fn day(seconds: i64) -> Option<String> {
-    let number = seconds.div_euclid(86_400);
-    let year = (1970..=9999).find(|&year| days(year + 1, 1, 1) > number)?;
-    let month = (1..=12).rfind(|&month| days(year, month, 1) <= number)?;
-    Some(format!("{year:04}-{month:02}-{:02}", number - days(year, month, 1) + 1))
+    (0..=LAST).contains(&seconds).then(|| written(seconds))
 }
 
 /// Three numbers with so many digits each.

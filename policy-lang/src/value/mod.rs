@@ -11,7 +11,7 @@ pub(crate) mod server_name;
 
 /// Why a literal cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Fault {
+pub struct Fault {
     pub code: &'static str,
     pub message: String,
     pub help: Option<String>,
