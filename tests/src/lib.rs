@@ -9,6 +9,7 @@ pub mod case;
 pub mod cli;
 pub mod damage;
 pub mod differential;
+pub mod flood;
 pub mod frame;
 pub mod kernel;
 pub mod many_arms;
