@@ -182,7 +182,7 @@ impl Flow<'_, '_, '_> {
             self.found.push(told);
         }
         self.redundant(node, choice, before)?;
-        self.vips(choice, before, taken)?;
+        self.vips(choice, before, taken, &reached)?;
         self.carry(node, taken, &reached)?;
         let mut targets: HashMap<NodeIndex, HashSet<u32>> = HashMap::new();
         for (edge, target) in self.graph.ways(node) {

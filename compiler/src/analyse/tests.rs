@@ -181,11 +181,25 @@ fn a_part_of_a_vip_that_an_earlier_arm_takes_is_told() {
     assert_eq!(
         policy("tcp.dport == 80 and ttl in 0-255 -> drop\n to web -> pass"),
         [
-            "to web: no packet to `web` (203.0.113.10 tcp 80) gets to this arm < tcp.dport == 80 and ttl in 0-255",
-            "to web: no packet to `web` (2001:db8::10 tcp 80) gets to this arm < tcp.dport == 80 and ttl in 0-255"
+            "to web: no packet to `web` (203.0.113.10 tcp 80, 2001:db8::10 tcp 80) gets to this arm < tcp.dport == 80 and ttl in 0-255"
         ]
     );
-    assert_eq!(policy("dst in 2001:db8::/32 -> drop\n to web -> pass").len(), 2);
+    assert_eq!(
+        policy("dst in 2001:db8::/32 -> drop\n to web -> pass"),
+        [
+            "to web: no packet to `web` (2001:db8::10 tcp 80, 2001:db8::10 tcp 443) gets to this arm < dst in 2001:db8::/32"
+        ]
+    );
+    // Two arms together; and what nobody asks for is not taken from anybody.
+    let two = "src in 0.0.0.0/1 and tcp.dport == 80 -> drop\n src in 128.0.0.0/1 and tcp.dport == 80 -> drop";
+    assert_eq!(
+        policy(&format!("{two}\n to web -> pass")),
+        [
+            "to web: no packet to `web` (203.0.113.10 tcp 80) gets to this arm < src in 0.0.0.0/1 and tcp.dport == 80, src in 128.0.0.0/1 and tcp.dport == 80"
+        ]
+    );
+    assert_eq!(policy("src in 10.0.0.0/8 -> drop\n to web and tcp.dport == 443 -> pass"), NONE);
+    assert_eq!(policy(&format!("{two}\n to web and tcp.dport == 443 -> pass")), NONE);
     assert_eq!(policy("tcp.dport == 80 and ttl == 1 -> drop\n to web -> pass"), NONE);
     assert_eq!(policy("src in list -> drop\n to web -> pass"), NONE);
     assert_eq!(policy("to web and tcp.dport == 80 -> drop\n to web -> pass"), NONE);

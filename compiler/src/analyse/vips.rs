@@ -64,45 +64,99 @@ struct Outer<'p> {
     asked: Option<&'p Guard>,
 }
 
+/// Parts of a vip that the same arms take.
+struct Taken {
+    arm: Span,
+    vip: VipId,
+    parts: Vec<String>,
+    blockers: Vec<Span>,
+}
+
 impl<'p> Flow<'_, '_, 'p> {
-    /// `before`: the packets that get to the region; `taken`: the leaves that they take.
-    pub(super) fn vips(&mut self, choice: &'p Match, before: Ref, taken: Ref) -> Result<(), TooLarge> {
+    /// `before`: the packets that get to the region; `taken`: the leaves that they take; `reached`: these leaves.
+    pub(super) fn vips(
+        &mut self,
+        choice: &'p Match,
+        before: Ref,
+        taken: Ref,
+        reached: &HashSet<u32>,
+    ) -> Result<(), TooLarge> {
         let arms = outer_arms(choice, &self.graph.nesting);
         let named: HashSet<VipId> = arms.iter().filter_map(|arm| arm.asked).flat_map(vips_of).collect();
+        let mut taken_alike: Vec<Taken> = Vec::new();
         for part in self.parts.iter().filter(|part| named.contains(&part.vip)) {
             let packets = self.regions.guard(&part.packets)?;
             let here = self.regions.diagrams.mask(packets, before)?;
             if here == NOTHING {
                 continue;
             }
-            let leaves = self.regions.diagrams.mask(packets, taken)?;
-            let leaves = self.regions.diagrams.leaves(leaves);
-            let gets = |arm: &&Outer<'_>| arm.leaves.clone().any(|leaf| leaves.contains(&leaf));
+            let leaves = self.leaves(here, taken)?;
             let asks = |arm: &&Outer<'_>| arm.asked.is_some_and(|guard| vips_of(guard).contains(&part.vip));
-            let Some(first) = arms.iter().position(|arm| asks(&arm)) else { continue };
-            if arms.iter().filter(asks).any(|arm| gets(&arm)) {
+            if arms.iter().filter(asks).any(|arm| arm.takes(&leaves)) {
                 continue;
             }
-            let blockers = arms.iter().take(first).filter(gets).take(NAMED);
-            let blockers: Vec<(Span, String)> =
-                blockers.map(|arm| (arm.span, "takes its packets".to_owned())).collect();
-            // Else they take an arm behind: what names the vip asks for more than the vip.
-            let (Some(arm), Some(vip), false) =
-                (arms.get(first), self.policy.vips.get(part.vip.index()), blockers.is_empty())
-            else {
-                continue;
-            };
+            // Arms that nothing gets to are told as such.
+            let asking = arms.iter().filter(asks).filter(|arm| arm.takes(reached));
+            let (Some(arm), wanted) = self.wanted(here, asking)? else { continue };
+            let leaves = self.leaves(wanted, taken)?;
+            let blockers = arms.iter().filter(|arm| arm.takes(&leaves));
+            let blockers: Vec<Span> = blockers.take(NAMED).map(|arm| arm.span).collect();
+            let alike = |taken: &&mut Taken| taken.vip == part.vip && taken.blockers == blockers;
+            match taken_alike.iter_mut().find(alike) {
+                Some(taken) => taken.parts.push(part.words.clone()),
+                None => {
+                    taken_alike.push(Taken { arm, vip: part.vip, parts: vec![part.words.clone()], blockers })
+                }
+            }
+        }
+        for Taken { arm, vip, parts, blockers } in taken_alike {
+            let Some(vip) = self.policy.vips.get(vip.index()) else { continue };
+            let by = if blockers.len() > 1 { "earlier arms take" } else { "an earlier arm takes" };
             self.found.push(Diagnostic {
                 code: "W0450",
                 severity: Severity::Warning,
-                message: format!("no packet to `{}` ({}) gets to this arm", vip.name, part.words),
-                primary: (arm.span, String::new()),
-                secondary: blockers,
-                reason: Some("an earlier arm takes all of them".to_owned()),
+                message: format!("no packet to `{}` ({}) gets to this arm", vip.name, parts.join(", ")),
+                primary: (arm, String::new()),
+                secondary: blockers.into_iter().map(|span| (span, "takes its packets".to_owned())).collect(),
+                reason: Some(format!("{by} all of them")),
                 help: Some("move the arm up, or take this part out of the vip".to_owned()),
             });
         }
         Ok(())
+    }
+
+    /// The leaves that packets take.
+    fn leaves(&mut self, packets: Ref, taken: Ref) -> Result<HashSet<u32>, TooLarge> {
+        let taken = self.regions.diagrams.mask(packets, taken)?;
+        Ok(self.regions.diagrams.leaves(taken))
+    }
+
+    /// Those of the packets that some of the arms ask for, and the first of these arms: each may ask for more than a vip,
+    /// and nobody takes from it what it does not want.
+    fn wanted<'o>(
+        &mut self,
+        packets: Ref,
+        arms: impl Iterator<Item = &'o Outer<'p>>,
+    ) -> Result<(Option<Span>, Ref), TooLarge>
+    where
+        'p: 'o,
+    {
+        let (mut first, mut wanted) = (None, NOTHING);
+        for (span, guard) in arms.filter_map(|arm| Some((arm.span, arm.asked?))) {
+            let guard = self.guard(guard)?;
+            let asked = self.regions.diagrams.mask(packets, guard)?;
+            if asked != NOTHING {
+                first.get_or_insert(span);
+                wanted = self.regions.diagrams.over(wanted, asked)?;
+            }
+        }
+        Ok((first, wanted))
+    }
+}
+
+impl Outer<'_> {
+    fn takes(&self, leaves: &HashSet<u32>) -> bool {
+        self.leaves.clone().any(|leaf| leaves.contains(&leaf))
     }
 }
 
