@@ -1,5 +1,5 @@
-//! Owns the numbers that two policies share for what guards name: trackers, interfaces and certificates, and what each
-//! number is called. Never items that stages alone name.
+//! Owns the numbers and names that two policies share for what guards name: trackers, interfaces, certificates and sets
+//! filled at run time, and what each number is called. Never items that stages alone name.
 
 use std::collections::BTreeSet;
 
@@ -31,9 +31,15 @@ impl<'p> Joint<'p> {
             same: Vec::new(),
             interfaces: Vec::new(),
         };
-        joint.same.extend(one_by_one(Kind::Tracker, old.trackers.len(), new.trackers.len(), &items));
-        joint.same.extend(one_by_one(Kind::Authority, old.authorities.len(), new.authorities.len(), &items));
-        joint.same.extend(dynamic_sets(old, new));
+        let all = |count: usize| (0..count as u32).collect();
+        let trackers = [old, new].map(|policy| all(policy.trackers.len()));
+        let authorities = [old, new].map(|policy| all(policy.authorities.len()));
+        joint.same.extend(one_by_one(Kind::Tracker, trackers, &items));
+        joint.same.extend(one_by_one(Kind::Authority, authorities, &items));
+        let sets = one_by_one(Kind::DynamicSet, [old, new].map(dynamic_sets), &items);
+        let renamed = sets.iter().map(|&(old, new)| (items.name(new).to_owned(), items.name(old).to_owned()));
+        joint.numberings[1].renamed = renamed.collect();
+        joint.same.extend(sets);
         joint.numberings[1].trackers = (0..)
             .zip(&new.trackers)
             .map(|(at, tracker)| {
@@ -156,13 +162,12 @@ impl<'p> Joint<'p> {
     }
 }
 
-/// By name, and what is left over by its settings.
-fn one_by_one(kind: Kind, olds: usize, news: usize, items: &Items<'_>) -> Vec<(Item, Item)> {
-    let item = |new, index: usize| Item { kind, new, index: index as u32 };
-    let mut left: BTreeSet<Item> = (0..olds).map(|index| item(false, index)).collect();
+/// By name, and what is left over by its settings; of items of these numbers.
+fn one_by_one(kind: Kind, [olds, news]: [Vec<u32>; 2], items: &Items<'_>) -> Vec<(Item, Item)> {
+    let mut left: BTreeSet<Item> = olds.into_iter().map(|index| Item { kind, new: false, index }).collect();
     let mut same = Vec::new();
     let mut unnamed = Vec::new();
-    for new in (0..news).map(|index| item(true, index)) {
+    for new in news.into_iter().map(|index| Item { kind, new: true, index }) {
         match left.iter().copied().find(|&old| items.name(old) == items.name(new)) {
             Some(old) => {
                 left.remove(&old);
@@ -181,10 +186,8 @@ fn one_by_one(kind: Kind, olds: usize, news: usize, items: &Items<'_>) -> Vec<(I
     same
 }
 
-/// Dynamic sets are one by name.
-fn dynamic_sets(old: &Policy, new: &Policy) -> Vec<(Item, Item)> {
-    let item = |new, index: usize| Item { kind: Kind::DynamicSet, new, index: index as u32 };
-    let named = |name: &str| new.sets.iter().position(|set| set.dynamic.is_some() && set.name == name);
-    let olds = old.sets.iter().enumerate().filter(|(_, set)| set.dynamic.is_some());
-    olds.filter_map(|(index, set)| Some((item(false, index), item(true, named(&set.name)?)))).collect()
+/// Numbers of the sets that are filled at run time.
+fn dynamic_sets(policy: &Policy) -> Vec<u32> {
+    let sets = (0..).zip(&policy.sets);
+    sets.filter(|(_, set)| set.dynamic.is_some()).map(|(index, _)| index).collect()
 }

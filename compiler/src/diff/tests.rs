@@ -160,6 +160,26 @@ fn a_new_name_is_no_change_but_loses_state() {
 }
 
 #[test]
+fn a_set_filled_at_run_time_is_itself_under_another_name() {
+    let sets = "set bad : addr dynamic max 64 ttl 10m\nset worse : addr dynamic max 64\n\
+                set all : net = { 192.0.2.0/24 } union bad\n";
+    let chain = "match { src in all -> drop; src in worse and tcp.dport == 80 -> drop; \
+                 flow in conns -> limit calm (exceed -> ban bad -> drop) -> pass; \
+                 to web -> track conns -> forward; else -> drop }";
+    let old = policy(chain).replace("vip web", &format!("{sets}vip web"));
+    let new = old.replace("bad", "evil").replace("worse", "sly");
+    let report = diff(&old, &new);
+    assert!(report.is_equal(), "{}", told(&report));
+    let lost: Vec<_> = report.lost.iter().map(|lost| format!("{} {}", lost.before, lost.after)).collect();
+    assert!(lost.contains(&"bad evil".to_owned()), "{lost:?}");
+    // With another time to live it is another set.
+    assert!(!diff(&old, &new.replace("ttl 10m", "ttl 5m")).is_equal());
+    // One name for the other's members is no new name.
+    let swapped = old.replace("bad", "sly").replace("worse", "bad").replace("sly", "worse");
+    assert!(!diff(&old, &swapped).is_equal());
+}
+
+#[test]
 fn an_end_that_changes_is_told_by_its_region() {
     insta::assert_snapshot!(told(&of_chains(
         "match { to web -> pass; src in bogons -> drop; else -> pass }",

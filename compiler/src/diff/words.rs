@@ -178,7 +178,10 @@ impl<'a> Words<'a> {
             let [inside, outside] = of(classes);
             forms.extend(Form::of(field, inside, outside));
         }
-        let shortest = forms.into_iter().min_by_key(|form| form.pieces.len() + usize::from(form.inverted));
+        forms.extend(self.by_names(literal));
+        // The last of equals, so that names go before numbers.
+        let length = |form: &Form| form.pieces.len() + usize::from(form.inverted);
+        let shortest = forms.into_iter().rev().min_by_key(length);
         shortest.unwrap_or(Form { negated: false, inverted: false, pieces: Vec::new() })
     }
 
@@ -197,6 +200,40 @@ impl<'a> Words<'a> {
             let negated = [false, true].into_iter().find(|&others| fits(&of(others), literal))?;
             Some(Form { negated, inverted: false, pieces: vec![(*name).to_owned()] })
         })
+    }
+
+    /// By the names of several sets, and by numbers what they leave: of addresses inside, and of those outside.
+    fn by_names(&self, literal: &Literal) -> Vec<Form> {
+        let names: Vec<_> = self.names.iter().filter(|(field, ..)| *field == literal.field).collect();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let not = |classes: &ClassSet| ClassSet { others: !classes.others, ..classes.clone() };
+        let (must, may) = (literal.must.clone(), literal.may.clone());
+        let sides = [(false, must, may), (true, not(&literal.may), not(&literal.must))];
+        let form = |(negated, must, may): (bool, ClassSet, ClassSet)| {
+            let (mut left, mut pieces) = (must, Vec::new());
+            let of_name = |listed: &Vec<u16>| ClassSet { listed: listed.clone(), others: false };
+            let mut fitting: Vec<_> = names
+                .iter()
+                .map(|(_, name, listed)| (*name, of_name(listed)))
+                .filter(|(_, classes)| is_within(classes, &may))
+                .collect();
+            loop {
+                let gain =
+                    |classes: &ClassSet| classes.listed.iter().filter(|&&class| left.has(class)).count();
+                // The first of equals, which is the shortest name.
+                let best = (0..fitting.len()).rev().max_by_key(|&at| gain(&fitting[at].1));
+                let Some(at) = best.filter(|&at| gain(&fitting[at].1) > 0) else { break };
+                let (name, classes) = fitting.remove(at);
+                left = left.and(&not(&classes));
+                pieces.push(name.to_owned());
+            }
+            let [rest, _] = values::both(self.cut, literal.field, &left, &|_| None);
+            pieces.extend(rest.pieces);
+            Form { negated, inverted: false, pieces }
+        };
+        sides.into_iter().map(form).collect()
     }
 }
 

@@ -318,8 +318,10 @@ impl<'p> Sets<'p> {
             sets.sort();
             return self.free(Free { field, sets, known: Some(Content(addrs.clone())) });
         }
+        let renamed = &self.numbering.renamed;
+        let shared = |set: &&policy::Set| renamed.get(&set.name).unwrap_or(&set.name).clone();
         let dynamic: Vec<String> =
-            named.iter().filter(|set| set.dynamic.is_some()).map(|set| set.name.clone()).collect();
+            named.iter().copied().filter(|set| set.dynamic.is_some()).map(|set| shared(&set)).collect();
         let inside = self.addresses(field, addrs, test.span);
         if dynamic.is_empty() {
             return inside;

@@ -1,5 +1,8 @@
-//! Owns the numbers that a policy's trackers, interfaces and certificates have as values of their axes: their own, or
-//! those that two policies share. Never which of two policies' items are the same.
+//! Owns the numbers that a policy's trackers, interfaces and certificates have as values of their axes, and the names that
+//! sets filled at run time have: their own, or those that two policies share. Never which of two policies' items are the
+//! same.
+
+use std::collections::HashMap;
 
 use policy_lang::policy::Policy;
 
@@ -17,6 +20,8 @@ pub struct Numbering {
     pub all_certificates: u32,
     /// Whether some policy learns names.
     pub names: bool,
+    /// Sets filled at run time that the other policy has under another name: by their own.
+    pub renamed: HashMap<String, String>,
 }
 
 impl Numbering {
@@ -32,6 +37,7 @@ impl Numbering {
             all_interfaces: interfaces,
             all_certificates: certificates as u32,
             names: !policy.mappers.is_empty(),
+            renamed: HashMap::new(),
         }
     }
 
@@ -78,6 +84,7 @@ mod tests {
             all_interfaces: 3,
             all_certificates: 5,
             names: false,
+            renamed: HashMap::new(),
         };
         assert_eq!(numbering.interfaces(&[(0, 1)]), [(0, 0), (2, 3)]);
         assert_eq!(numbering.interfaces(&[(1, 2)]), [(1, 3)]);
