@@ -13,6 +13,8 @@ const KEPT: usize = 1_000;
 const SENTENCE: usize = 2_000;
 /// Bytes of a word that may be meant by another.
 const NEAR: usize = 200;
+/// Bytes of a word that may be the beginning of another.
+const BEGUN: usize = 4;
 
 #[derive(Default)]
 pub(crate) struct Report {
@@ -154,15 +156,22 @@ impl Finding<'_> {
 /// The candidate that `word` was most likely meant to be, if one is near.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let allowed = if word.len() <= 3 { 1 } else { (word.len() / 3).min(3) };
-    candidates
-        .into_iter()
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let near = candidates
+        .iter()
+        .copied()
         // No word becomes so much longer in so few steps, as a step changes four bytes at most. Nor is a word of a
         // million letters worth the million million steps that the distance to another costs.
         .filter(|candidate| candidate.len().abs_diff(word.len()) <= 4 * allowed && candidate.len() <= NEAR)
         .map(|candidate| (strsim::osa_distance(word, candidate), candidate))
         .filter(|&(distance, _)| distance <= allowed)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(_, candidate)| candidate);
+    near.or_else(|| {
+        // `conn_ttl` for `conn_ttl_sec`.
+        let mut begun = candidates.into_iter().filter(|candidate| candidate.starts_with(word));
+        begun.next().filter(|_| word.len() >= BEGUN && begun.next().is_none())
+    })
 }
 
 /// `did you mean …?`, or else what there is to choose from.

@@ -88,14 +88,14 @@ pub(super) fn read(root: &Node, report: &mut Report) -> Option<Balancer> {
     let mut balancer = settings(&fields, report)?;
     let why = "without a backend there is nothing to balance";
     fields.needed("backends", why, "[[backends]]", report, |_| Some(()));
+    let mut ids = Ids::of("backend");
     for node in fields.list("backends", report).into_iter().flatten() {
-        balancer.backends.extend(backend(node, report));
+        balancer.backends.extend(backend(node, &mut ids, report));
     }
+    let mut ids = Ids::of("certificate");
     for node in fields.list("certificates", report).into_iter().flatten() {
-        balancer.certificates.extend(certificate(node, report));
+        balancer.certificates.extend(certificate(node, &mut ids, report));
     }
-    once("backend", balancer.backends.iter().map(|backend| backend.id), report);
-    once("certificate", balancer.certificates.iter().map(|certificate| certificate.id), report);
     (report.errors() == before).then_some(balancer)
 }
 
@@ -162,13 +162,14 @@ fn algorithm(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<Algorith
     known.map(|&(_, value)| Placed { value, span })
 }
 
-fn backend(node: &Node, report: &mut Report) -> Option<Backend> {
+fn backend(node: &Node, ids: &mut Ids, report: &mut Report) -> Option<Backend> {
     const KNOWN: &[&str] = &["id", "ip", "port", "enabled", "weight", "max_connections"];
     let fields = Fields::of(node, "`[[backends]]`", KNOWN, report)?;
     let largest = u64::from(u32::MAX);
     let id = fields.needed("id", "it names the backend in counters", "id = 0", report, |report| {
         fields.whole("id", 0, largest, report)
     });
+    ids.take(id, report);
     let why = "packets are sent there";
     let address =
         fields.needed("ip", why, "ip = \"192.0.2.1\"", report, |report| fields.address("ip", report));
@@ -188,11 +189,12 @@ fn backend(node: &Node, report: &mut Report) -> Option<Backend> {
     })
 }
 
-fn certificate(node: &Node, report: &mut Report) -> Option<Certificate> {
+fn certificate(node: &Node, ids: &mut Ids, report: &mut Report) -> Option<Certificate> {
     const KNOWN: &[&str] = &["id", "name", "generate_on_startup", "public_key_hex", "valid_until_days"];
     let fields = Fields::of(node, "`[[certificates]]`", KNOWN, report)?;
     let why = "packets say by it which key has signed them";
     let id = fields.needed("id", why, "id = 0", report, |report| fields.whole("id", 0, 255, report));
+    ids.take(id, report);
     let name =
         fields.text("name", report).map(|name| Placed { value: name.value.to_owned(), span: name.span });
     let days = fields.whole("valid_until_days", 1, LONGEST_DAYS, report);
@@ -239,18 +241,28 @@ fn key(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<Key>> {
     None
 }
 
-/// Says of each id that it is there already.
-fn once(what: &str, ids: impl Iterator<Item = Placed<u64>>, report: &mut Report) {
-    let mut seen: BTreeMap<u64, Span> = BTreeMap::new();
-    for id in ids {
-        if let Some(&first) = seen.get(&id.value) {
+/// The ids that are taken, also by what is wrong elsewhere.
+struct Ids {
+    what: &'static str,
+    seen: BTreeMap<u64, Span>,
+}
+
+impl Ids {
+    fn of(what: &'static str) -> Ids {
+        Ids { what, seen: BTreeMap::new() }
+    }
+
+    /// Says of an id that it is there already.
+    fn take(&mut self, id: Option<Placed<u64>>, report: &mut Report) {
+        let Some(Placed { value, span }) = id else { return };
+        if let Some(&first) = self.seen.get(&value) {
             report
-                .error("E0606", id.span, format!("there are two {what}s with the id {}", id.value))
+                .error("E0606", span, format!("there are two {}s with the id {value}", self.what))
                 .label("given again")
                 .also(first, "given first")
                 .help("each has an id of its own");
         } else {
-            seen.insert(id.value, id.span);
+            self.seen.insert(value, span);
         }
     }
 }

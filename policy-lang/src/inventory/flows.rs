@@ -71,17 +71,10 @@ pub(super) fn read(roots: &[Node], report: &mut Report) -> Option<Flows> {
     let why = "without a name there is nowhere to send anything; they may stand in a file of their own, beside this one";
     own("sniMappings").needed("sniMappings", why, "sniMappings:", report, |_| Some(()));
     let list = own("sniMappings").list("sniMappings", report).unwrap_or_default();
+    let listens = address.map(|address| address.value);
+    let mut names = BTreeMap::new();
     let mappings: Vec<Mapping> =
-        list.iter().filter_map(|node| mapping(node, address.map(|address| address.value), report)).collect();
-    let mut seen: BTreeMap<&str, Span> = BTreeMap::new();
-    for Mapping { name, .. } in &mappings {
-        if let Some(first) = seen.insert(&name.value, name.span) {
-            report
-                .error("E0606", name.span, format!("`{}` is mapped twice", name.value))
-                .also(first, "mapped before")
-                .help("keep one of the two");
-        }
-    }
+        list.iter().filter_map(|node| mapping(node, listens, &mut names, report)).collect();
     if list.is_empty() && own("sniMappings").get("sniMappings").is_some() && report.errors() == before {
         let place = own("sniMappings").get("sniMappings").map_or(first.span, |node| node.span);
         report.error("E0603", place, "no name is mapped").because(why);
@@ -100,10 +93,24 @@ fn device(fields: &Fields<'_>, report: &mut Report) -> Option<Placed<String>> {
     sound.then(|| Placed { value: value.to_owned(), span })
 }
 
-fn mapping(node: &Node, listens: Option<IpAddr>, report: &mut Report) -> Option<Mapping> {
+/// `names`: those that are mapped so far.
+fn mapping(
+    node: &Node,
+    listens: Option<IpAddr>,
+    names: &mut BTreeMap<String, Span>,
+    report: &mut Report,
+) -> Option<Mapping> {
     let fields = Fields::of(node, "a mapping", &["fqdn", "ipv4", "port"], report)?;
     let why = "clients ask for it";
     let name = fields.needed("fqdn", why, "fqdn: \"a.example\"", report, |report| name(&fields, report));
+    if let Some(Placed { value, span }) = &name
+        && let Some(first) = names.insert(value.clone(), *span)
+    {
+        report
+            .error("E0606", *span, format!("`{value}` is mapped twice"))
+            .also(first, "mapped before")
+            .help("keep one of the two");
+    }
     let why = "packets are sent there";
     let address =
         fields.needed("ipv4", why, "ipv4: \"192.0.2.1\"", report, |report| fields.address("ipv4", report));

@@ -340,3 +340,36 @@ fn what_nests_deep_or_grows_is_told_in_little_time() {
         assert!(start.elapsed() < Duration::from_secs(10), "{head}");
     }
 }
+
+/// Codes that are told, in order.
+fn codes(form: Form, text: &str) -> Vec<&'static str> {
+    imported(form, text).diagnostics.iter().map(|one| one.code).collect()
+}
+
+#[test]
+fn an_id_that_is_taken_is_told_whatever_else_is_wrong() {
+    let backend = |id: &str, ip: &str| format!("[[backends]]\nid = {id}\nip = \"{ip}\"\nport = 80\n");
+    let both = |first: &str, second: &str| backend("7", first) + &backend("7", second);
+    assert!(codes(Form::Toml, &both("10.0.0.1", "10.0.0.2")).contains(&"E0606"));
+    assert_eq!(codes(Form::Toml, &both("10.0.0.300", "10.0.0.2")), ["E0607", "E0606"]);
+    assert_eq!(codes(Form::Toml, &both("10.0.0.1", "10.0.0.300")), ["E0606", "E0607"]);
+    let other = backend("7", "10.0.0.1") + &backend("8", "10.0.0.1");
+    assert!(!codes(Form::Toml, &other).contains(&"E0606"));
+    let keys = "[[certificates]]\nid = 3\n[[certificates]]\nid = 3\ngenerate_on_startup = true\n";
+    assert_eq!(codes(Form::Toml, &(backend("7", "10.0.0.1") + keys)), ["E0603", "E0606"]);
+    let mapped = |first: &str| {
+        format!(
+            "port: 1\naddr: 10.0.0.9\ninterface: eth0\nsniMappings:\n  - {{ fqdn: a.b, ipv4: {first}, port: 1 }}\n  - {{ fqdn: A.b, ipv4: 10.0.0.2, port: 1 }}\n"
+        )
+    };
+    assert_eq!(codes(Form::Yaml, &mapped("10.0.0.1")), ["E0606"]);
+    assert_eq!(codes(Form::Yaml, &mapped("10.0.0.300")), ["E0607", "E0606"]);
+}
+
+#[test]
+fn the_beginning_of_a_key_is_enough_to_be_meant() {
+    let told =
+        imported(Form::Yaml, "port: 1\naddr: 10.0.0.9\ninterface: eth0\nconn_ttl: 5\nsniMappings: []\n");
+    let help = told.diagnostics.iter().find(|one| one.code == "E0602").and_then(|one| one.help.clone());
+    assert_eq!(help.as_deref(), Some("did you mean `conn_ttl_sec`?"));
+}
