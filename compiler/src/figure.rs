@@ -164,13 +164,15 @@ struct Author<'p> {
 }
 
 impl<'p> Author<'p> {
-    /// Notes the trees that the chain leads to, but by arms that match nothing.
+    /// Notes the trees that the chain leads to, but by arms that match nothing and exits that nothing takes.
     fn reach(&mut self, root: &'p policy::Chain) {
         let mut open = vec![root];
         while let Some(chain) = open.pop() {
-            open.extend(
-                chain.stages.iter().flat_map(|stage| stage.kind.exits()).map(|(_, exit)| &*exit.chain),
-            );
+            for stage in &chain.stages {
+                let exits = stage.kind.exits().into_iter();
+                let taken = exits.filter(|(name, _)| self.policy.can_leave(&stage.kind, name));
+                open.extend(taken.map(|(_, exit)| &*exit.chain));
+            }
             match &chain.tail {
                 policy::Tail::End(..) => {}
                 policy::Tail::Tree(id, _) => {
@@ -257,7 +259,11 @@ impl<'p> Author<'p> {
     fn step(&self, stage: &Stage, reached: bool) -> Step {
         let mut exits: Vec<Exit> = Vec::new();
         for (name, exit) in stage.kind.exits() {
-            let chain = self.chain(&exit.chain, reached);
+            let can_be_taken = self.policy.can_leave(&stage.kind, name);
+            if !can_be_taken && !exit.written {
+                continue;
+            }
+            let chain = self.chain(&exit.chain, reached && can_be_taken);
             match exits.iter_mut().find(|same| same.written == exit.written && same.chain == chain) {
                 Some(same) => same.names.push(name),
                 None => exits.push(Exit { names: vec![name], written: exit.written, chain }),

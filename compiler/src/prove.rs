@@ -11,6 +11,7 @@ mod ways;
 pub(crate) mod witness;
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 use lb_abi::image::Field;
 use policy_lang::diagnostic::{Diagnostic, Severity};
@@ -65,11 +66,11 @@ pub struct Witness {
     pub text: String,
     /// The tracker, by name, that must know the packet's flow.
     pub flow: Option<String>,
-    /// What sets must hold at run time, in words.
-    pub held: Vec<String>,
+    /// Addresses that sets must hold at run time, with the sets' names.
+    pub held: Vec<(IpAddr, String)>,
     /// The arms, stages and ends up to what is excluded.
     pub way: Vec<PathStep>,
-    /// The evaluator goes this way with a fresh state; else the way takes some state.
+    /// The evaluator goes this way with a fresh state but for what sets hold; else the way takes more of a state.
     pub at_once: bool,
 }
 
@@ -116,13 +117,15 @@ impl Proof {
             }),
             Finding::False(witness) => {
                 let packet = &witness.text;
+                let given = witness.held.iter().map(|(address, set)| format!("'given {address} in {set}' "));
+                let given: String = given.collect();
                 let places = witness.way.iter().filter_map(|step| Some((step.span?, told(step))));
                 Some(Diagnostic {
                     secondary: places.collect(),
                     reason: Some(witness.needs()),
-                    help: witness
-                        .at_once
-                        .then(|| format!("`lbctl explain FILE '{packet}'` shows each guard on its way")),
+                    help: witness.at_once.then(|| {
+                        format!("`lbctl explain FILE {given}'{packet}'` shows each guard on its way")
+                    }),
                     ..error("E0701", format!("the claim in \"{title}\" is false for `{packet}`"))
                 })
             }
@@ -133,12 +136,17 @@ impl Proof {
 impl Witness {
     /// What has to come together for the way, in a sentence without a full stop.
     fn needs(&self) -> String {
+        let held: Vec<String> =
+            self.held.iter().map(|(address, set)| format!("`{set}` holds {address}")).collect();
         if self.at_once {
-            return "the packet goes this way as the first one, with nothing known before it".to_owned();
+            return match held.as_slice() {
+                [] => "the packet goes this way as the first one, with nothing known before it".to_owned(),
+                all => format!("the packet goes this way as the first one, where {}", all.join(" and ")),
+            };
         }
         let mut needs = Vec::new();
         needs.extend(self.flow.iter().map(|tracker| format!("its flow is known to `{tracker}`")));
-        needs.extend(self.held.iter().cloned());
+        needs.extend(held);
         for step in &self.way {
             match step.kind {
                 StepKind::Stage { exit: Some(exit) } => {
@@ -210,6 +218,17 @@ pub fn run<'p>(policy: &'p Policy) -> Report {
 /// Holds the way against the evaluator's own.
 fn seen(policy: &Policy, chosen: witness::Chosen, way: Vec<PathStep>) -> Witness {
     let mut state = State { clock: 1 << 50, test_keys: true, ..State::new([0; 2]) };
+    let held = chosen.held.iter().map(|(field, set)| {
+        let address = if *field == Field::Src { chosen.spec.src } else { chosen.spec.dst };
+        (address, set.clone())
+    });
+    let held: Vec<(IpAddr, String)> = held.collect();
+    for (address, set) in &held {
+        let address = packet::addr(*address);
+        if let Some((id, _)) = (0..).zip(&policy.sets).find(|(_, one)| one.name == *set) {
+            state.add_member(id, (address, address), None, u32::MAX);
+        }
+    }
     let frame = packet::build_in(policy, &chosen.spec);
     let run = Evaluator::new(policy).run_from(&mut state, &frame, chosen.spec.iface);
     let mut steps = run.path.iter().filter(|step| !matches!(step.kind, StepKind::Guard { .. }));
@@ -223,12 +242,8 @@ fn seen(policy: &Policy, chosen: witness::Chosen, way: Vec<PathStep>) -> Witness
     let at_once = goes && !(is_end && run.path.last().is_some_and(|step| step.kind == StepKind::Refused));
     let tracker = chosen.flow.checked_sub(1).and_then(|tracker| policy.trackers.get(tracker as usize));
     let text = Written(policy, &chosen.spec).to_string();
-    let held = chosen.held.iter().map(|(field, set)| {
-        let end = if *field == Field::Src { "source" } else { "destination" };
-        format!("`{set}` holds its {end}")
-    });
     let flow = tracker.map(|tracker| tracker.name.clone());
-    Witness { packet: chosen.spec, text, flow, held: held.collect(), way, at_once }
+    Witness { packet: chosen.spec, text, flow, held, way, at_once }
 }
 
 #[cfg(test)]

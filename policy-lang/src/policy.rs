@@ -280,6 +280,24 @@ impl Policy {
         (before.map(|authority| authority.certificates.len()).sum::<usize>() + index) as u32
     }
 
+    /// Whether a packet can leave the stage by the exit at all, as the item that the stage names is set.
+    pub fn can_leave(&self, stage: &StageKind, exit: &str) -> bool {
+        match stage {
+            StageKind::Translate { pool, .. } if exit == "ports" => {
+                self.pools.get(pool.index()).is_some_and(Pool::can_run_out_of_ports)
+            }
+            StageKind::Verify { authority, .. } => {
+                self.authorities.get(authority.index()).is_none_or(|authority| match exit {
+                    "expired" => authority.can_expire(),
+                    "revoked" => authority.can_be_revoked(),
+                    "replayed" => authority.can_be_replayed(),
+                    _ => true,
+                })
+            }
+            _ => true,
+        }
+    }
+
     /// A stage by its verb and the name it takes: `limit calm`, `translate back`.
     pub fn stage_words(&self, stage: &StageKind) -> String {
         let named = |verb: &str, name: Option<&str>| format!("{verb} {}", name.unwrap_or_default());

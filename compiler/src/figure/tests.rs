@@ -99,6 +99,21 @@ fn exits_that_lead_to_the_same_are_one_but_written_or_not_stays_apart() {
 }
 
 #[test]
+fn an_exit_that_no_packet_takes_is_drawn_only_where_it_is_written_and_faded() {
+    let of = |via: &str, exits: &str| {
+        let figure = drawn(&format!(
+            "pool far {{ pick random; via {via}; backend f1 10.9.0.1 }}\n\
+             policy p {{ default drop }} = translate far ({exits}) -> forward"
+        ));
+        let exits = &figure.root.steps[0].exits;
+        exits.iter().map(|exit| (exit.names.clone(), exit.chain.reached)).collect::<Vec<_>>()
+    };
+    assert_eq!(of("ipip", "empty -> drop"), [(vec!["empty"], true)]);
+    assert_eq!(of("ipip", "empty -> drop, ports -> pass"), [(vec!["empty"], true), (vec!["ports"], false)]);
+    assert_eq!(of("ipip", "empty -> drop, ports -> drop"), [(vec!["empty"], true), (vec!["ports"], false)]);
+}
+
+#[test]
 fn settings_are_said_in_the_words_of_the_language() {
     let figure = behind_nat(
         "limit calm (exceed -> drop) -> limit wide (exceed -> drop)

@@ -32,18 +32,14 @@ pub fn outcomes<'p>(
             let accepted = is.certified.get(authority.index()).copied().unwrap_or(NOTHING);
             let others = regions.diagrams.not(accepted)?;
             let refused = regions.diagrams.mask(is.signable, others)?;
-            let item = policy.authorities.get(authority.index());
-            let when = |can_be: bool, packets| if can_be { packets } else { NOTHING };
-            let can_expire = item.is_some_and(|item| item.certificates.iter().any(|one| one.valid.is_some()));
-            let can_be_revoked = item.is_some_and(|item| !item.revoked.is_empty());
-            let can_be_replayed = item.is_some_and(|item| item.replay.is_some());
+            let when = |exit, packets| if policy.can_leave(stage, exit) { packets } else { NOTHING };
             vec![
                 (Outcome::On, accepted),
                 (Outcome::Exit(&exits.missing, "missing"), others),
                 (Outcome::Exit(&exits.invalid, "invalid"), refused),
-                (Outcome::Exit(&exits.expired, "expired"), when(can_expire, refused)),
-                (Outcome::Exit(&exits.revoked, "revoked"), when(can_be_revoked, refused)),
-                (Outcome::Exit(&exits.replayed, "replayed"), when(can_be_replayed, refused)),
+                (Outcome::Exit(&exits.expired, "expired"), when("expired", refused)),
+                (Outcome::Exit(&exits.revoked, "revoked"), when("revoked", refused)),
+                (Outcome::Exit(&exits.replayed, "replayed"), when("replayed", refused)),
             ]
         }
         StageKind::Map { missing, invalid, full, .. } => {
@@ -99,7 +95,7 @@ pub fn outcomes<'p>(
             vec![
                 (Outcome::On, on),
                 (Outcome::Exit(empty, "empty"), is.translatable),
-                (Outcome::Exit(ports, "ports"), on),
+                (Outcome::Exit(ports, "ports"), if policy.can_leave(stage, "ports") { on } else { NOTHING }),
                 (Outcome::Refused, refused),
             ]
         }

@@ -359,6 +359,57 @@ fn a_false_claim_is_told_with_its_way() {
 }
 
 #[test]
+fn what_a_set_has_to_hold_is_given_to_explain() {
+    let policy = checked(
+        "set banned : addr dynamic max 100
+policy p { default drop } = match { src in banned or dst in banned -> reject; else -> drop }
+assert \"nobody\" { never ttl in 0-255 ends reject }",
+    );
+    let found = run(&policy).diagnostics();
+    let help = found[0].help.as_deref().unwrap_or_default();
+    assert_eq!(
+        help,
+        "`lbctl explain FILE 'given 203.0.113.1 in banned' 'packet tcp syn src 198.51.100.7:50000 dst 203.0.113.1:443'` \
+         shows each guard on its way"
+    );
+    let reason = found[0].reason.as_deref();
+    assert_eq!(reason, Some("the packet goes this way as the first one, where `banned` holds 203.0.113.1"));
+}
+
+#[test]
+fn an_exit_that_nothing_brings_about_is_never_taken() {
+    const POOL: &str = "via nat; source 10.0.0.5; ports 1000-1999; backend a 10.0.1.1";
+    let policy = |pool: &str, authority: &str, exits: &str| {
+        let text = format!(
+            "track t {{ idle 30s; max 9 }}
+pool app {{ pick random; {pool} }}
+authority devices {{ key 3 036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 {authority} }}
+side B when src in 10.0.1.1
+side A otherwise
+policy p {{ default drop }} = match {{
+  from B -> translate back (invalid -> drop) -> forward
+  udp.dport == 9 -> verify devices ({exits}) -> drop
+  else -> track t -> translate app (empty -> drop, ports -> pass) -> forward
+}}
+assert \"x\" {{ never ttl in 0-255 ends pass }}"
+        );
+        let text = if pool.starts_with("via nat") {
+            text
+        } else {
+            text.replace("from B -> translate back (invalid -> drop) -> forward", "")
+        };
+        run(&checked(&text)).holds()
+    };
+    assert!(policy("via ipip; backend a 10.0.1.1", "", "missing -> drop"));
+    assert!(!policy(POOL, "", "missing -> drop"));
+    for (setting, exit) in [("until 2027-01-31", "expired"), ("; replay 5s", "replayed")] {
+        let ipip = "via ipip; backend a 10.0.1.1";
+        assert!(policy(ipip, "", &format!("{exit} -> pass")), "{exit}");
+        assert!(!policy(ipip, setting, &format!("{exit} -> pass")), "{exit}");
+    }
+}
+
+#[test]
 fn every_exit_may_be_taken() {
     let exits = [
         ("limit calm (exceed -> drop)", "limit calm (exceed -> pass)"),

@@ -127,6 +127,13 @@ pub struct Pool {
     pub health: Option<Health>,
 }
 
+impl Pool {
+    /// Whether flows can be more than source ports: elsewhere none is taken.
+    pub fn can_run_out_of_ports(&self) -> bool {
+        self.via == Via::Nat
+    }
+}
+
 /// How the agent finds out whether a backend serves.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Health {
@@ -223,6 +230,21 @@ pub struct Authority {
     pub strip: bool,
     /// How long a signature is remembered, so that it is accepted once; None: it is accepted again.
     pub replay: Option<std::time::Duration>,
+}
+
+impl Authority {
+    /// Whether there is a time at which some certificate is not valid.
+    pub fn can_expire(&self) -> bool {
+        self.certificates.iter().any(|certificate| certificate.valid.is_some())
+    }
+
+    pub fn can_be_revoked(&self) -> bool {
+        !self.revoked.is_empty()
+    }
+
+    pub fn can_be_replayed(&self) -> bool {
+        self.replay.is_some()
+    }
 }
 
 /// A P-256 key and the time it is valid.

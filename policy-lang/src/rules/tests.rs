@@ -316,3 +316,26 @@ fn sides_by_interface_are_disjoint_and_trusted() {
     let alone = |guard: &str| format!("+side a when {guard}\n+side c otherwise\nfrom a -> pass");
     finds("W0401", &alone("src in 10.0.0.0/8"), &alone("iface == lan and src in 10.0.0.0/8"));
 }
+
+#[test]
+fn exits_are_asked_for_that_some_packet_can_take() {
+    let asked = |items: &str, chain: &str| {
+        let key = "036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+        let text = format!(
+            "lbp 1\n{}\npolicy p {{ default drop }} = match {{ proto == udp -> {chain} -> forward; else -> drop }}\n",
+            items.replace("KEY", key)
+        );
+        let checked = crate::check("p.lbp", text, &Nothing);
+        let asked = checked.diagnostics.into_iter().filter(|one| one.code == "W0901");
+        asked.filter_map(|one| Some(one.message.split('`').nth(1)?.to_owned())).collect::<Vec<_>>()
+    };
+    let pool = |via: &str| format!("pool a {{ pick random; via {via}; backend a1 10.0.1.1 }}");
+    assert_eq!(asked(&pool("ipip"), "translate a"), ["empty"]);
+    let nat = pool("nat") + "\ntrack t { idle 30s; max 9 }";
+    assert_eq!(asked(&nat, "track t -> translate a"), ["full", "invalid", "empty", "ports"]);
+    let verify = |more: &str| asked(&format!("authority d {{ key 0 KEY {more} }}"), "verify d");
+    assert_eq!(verify(""), ["missing", "invalid"]);
+    assert_eq!(verify("until 2027-01-31"), ["missing", "invalid", "expired"]);
+    assert_eq!(verify("; replay 9s"), ["missing", "invalid", "replayed"]);
+    assert_eq!(verify(&format!("; revoked {}", "ab".repeat(32))), ["missing", "invalid", "revoked"]);
+}

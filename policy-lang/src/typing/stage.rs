@@ -6,8 +6,8 @@ use crate::ast::{Exit as WrittenExit, Stage as WrittenStage, Word};
 use crate::diagnostic::IMPLICIT_EXIT;
 use crate::names::Kind;
 use crate::policy::{
-    AuthorityId, Chain, DefaultEnd, End, Exit, LimitId, LimitUnit, MapperId, PoolId, Rate, Set, SetId,
-    StageKind, SynguardId, Tail, TrackerId, TreeId, VerifyExits,
+    Authority, AuthorityId, Chain, DefaultEnd, End, Exit, LimitId, LimitUnit, MapperId, Pool, PoolId, Rate,
+    Set, SetId, StageKind, SynguardId, Tail, TrackerId, TreeId, VerifyExits,
 };
 use crate::report::suggestion;
 
@@ -203,12 +203,16 @@ impl Typing<'_> {
         let found =
             stage.words.first().and_then(|name| self.names.expect(Kind::Authority, name, self.report));
         let Some(index) = found else { return Typed::Nothing { ends: false } };
+        let item = self.authorities.get(index as usize);
+        let can = |of: fn(&Authority) -> bool| item.is_none_or(of);
+        let (expire, revoke, replay) =
+            (can(Authority::can_expire), can(Authority::can_be_revoked), can(Authority::can_be_replayed));
         let exits = VerifyExits {
             missing: self.exit(&mut exits, "missing", stage),
             invalid: self.exit(&mut exits, "invalid", stage),
-            expired: self.exit(&mut exits, "expired", stage),
-            revoked: self.exit(&mut exits, "revoked", stage),
-            replayed: self.exit(&mut exits, "replayed", stage),
+            expired: self.exit_if(expire, &mut exits, "expired", stage),
+            revoked: self.exit_if(revoke, &mut exits, "revoked", stage),
+            replayed: self.exit_if(replay, &mut exits, "replayed", stage),
         };
         Typed::Stage(StageKind::Verify { authority: AuthorityId(index), exits: Box::new(exits) })
     }
@@ -268,10 +272,11 @@ impl Typing<'_> {
         let mut exits = self.exits(stage, &["empty", "ports"]);
         let pool = stage.words.first().and_then(|name| self.names.expect(Kind::Pool, name, self.report));
         let Some(index) = pool else { return Typed::Nothing { ends: false } };
+        let can_run_out = self.pools.get(index as usize).is_none_or(Pool::can_run_out_of_ports);
         Typed::Stage(StageKind::Translate {
             pool: PoolId(index),
             empty: self.exit(&mut exits, "empty", stage),
-            ports: self.exit(&mut exits, "ports", stage),
+            ports: self.exit_if(can_run_out, &mut exits, "ports", stage),
         })
     }
 
@@ -303,6 +308,17 @@ impl Typing<'_> {
 
     /// One exit out of the written ones, or what the policy's default makes of it.
     fn exit(&mut self, written: &mut Vec<(String, Exit)>, name: &str, stage: &WrittenStage) -> Exit {
+        self.exit_if(true, written, name, stage)
+    }
+
+    /// As `exit`; one that no packet can take need not be written.
+    fn exit_if(
+        &mut self,
+        can_be_taken: bool,
+        written: &mut Vec<(String, Exit)>,
+        name: &str,
+        stage: &WrittenStage,
+    ) -> Exit {
         if let Some(at) = written.iter().position(|(written, _)| written == name) {
             return written.swap_remove(at).1;
         }
@@ -310,10 +326,16 @@ impl Typing<'_> {
             DefaultEnd::Drop => (End::Drop, "drop"),
             DefaultEnd::Reject => (End::Reject, "reject"),
         };
-        self.report
-            .allowed(IMPLICIT_EXIT, stage.span, format!("exit `{name}` is not written: it takes `{word}`"))
-            .because("an unwritten exit takes the policy's `default`")
-            .help(format!("write `({name} -> {word})`"));
+        if can_be_taken {
+            self.report
+                .allowed(
+                    IMPLICIT_EXIT,
+                    stage.span,
+                    format!("exit `{name}` is not written: it takes `{word}`"),
+                )
+                .because("an unwritten exit takes the policy's `default`")
+                .help(format!("write `({name} -> {word})`"));
+        }
         let chain = Chain { stages: Vec::new(), tail: Tail::End(end, stage.span), span: stage.span };
         Exit { chain: Box::new(chain), written: false, span: stage.span }
     }
