@@ -7,9 +7,9 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use lb_abi::bundle::Image;
-use policy_lang::diagnostic::{Diagnostic, REDUNDANT, Severity};
+use policy_lang::diagnostic::{Diagnostic, NEVER, REDUNDANT, Severity, never};
 use policy_lang::policy::Policy;
-use policy_lang::source::{Loader, Sources};
+use policy_lang::source::{Loader, Sources, Span};
 
 use crate::args::Format;
 use crate::console::{Console, Failure};
@@ -69,8 +69,9 @@ pub fn examine(
 ) -> Result<PolicyFile, Failure> {
     let checked = policy_lang::check(&name, text, loader);
     let mut found = checked.diagnostics;
-    found.extend(checked.policy.iter().flat_map(|policy| policy_lang::validity(policy, at)));
-    found.extend(checked.policy.iter().flat_map(compiler::analyse));
+    let typed = checked.policy.as_ref().or(checked.partly_reached.as_ref());
+    found.extend(typed.iter().flat_map(|policy| policy_lang::validity(policy, at)));
+    found.extend(analysed(typed, &found));
     let redundant = found.iter().filter(|one| one.code == REDUNDANT);
     let redundant = redundant.map(|one| Diagnostic { severity: Severity::Warning, ..one.clone() }).collect();
     // What cannot be compiled for such an error would be told twice.
@@ -82,7 +83,29 @@ pub fn examine(
     Ok(PolicyFile { name, sources: checked.sources, findings, redundant, policy: checked.policy, image })
 }
 
+/// What the compiler finds in a policy, or in one whose only errors are parts that no packet reaches; `told` is what the
+/// language has found.
+pub fn analysed(policy: Option<&Policy>, told: &[Diagnostic]) -> Vec<Diagnostic> {
+    let never = never(told);
+    let mut found = policy.map(compiler::analyse).unwrap_or_default();
+    // An arm need not be told that holds a comparison that never matches.
+    found.retain(|one| {
+        let place = one.primary.0;
+        let is_told =
+            |told: &Span| told.file == place.file && told.start < place.end && place.start < told.end;
+        !(NEVER.contains(&one.code) && never.iter().any(is_told))
+    });
+    found
+}
+
 impl PolicyFile {
+    /// Holds the claims of a policy without errors: one with errors may not mean what its claims speak of.
+    pub fn prove(&mut self) {
+        if let (Some(policy), 0) = (&self.policy, findings::errors(&self.findings)) {
+            self.findings.extend(compiler::prove::run(policy).diagnostics());
+        }
+    }
+
     /// For verbs that go on with the image: tells what was found on standard error, and gives nothing where there
     /// are errors.
     pub fn compiled(mut self, console: &mut Console) -> Option<(Policy, Image)> {

@@ -36,12 +36,35 @@ pub fn at(span: Span, places: &Places) -> String {
     format!("{}:{}:{}", places.file(span).name, place.line, place.column)
 }
 
+fn kind(kind: StepKind) -> &'static str {
+    match kind {
+        StepKind::Guard { .. } => "guard",
+        StepKind::Arm => "arm",
+        StepKind::Else => "else",
+        StepKind::Turn(_) => "way",
+        StepKind::Before => "before the tree",
+        StepKind::Tree => "tree",
+        StepKind::Stage { .. } => "stage",
+        StepKind::End => "end",
+        StepKind::Refused => "refused",
+        StepKind::Node(_) => "node",
+    }
+}
+
 /// A step in JSON.
 pub fn document(step: &PathStep, places: &Places) -> Value {
     let (answer, text) = told(step);
+    let place = step.span.map(|span| places.start(span));
+    let exit = match step.kind {
+        StepKind::Stage { exit } => exit,
+        _ => None,
+    };
     json!({
+        "kind": kind(step.kind),
         "file": step.span.map(|span| &places.file(span).name),
-        "line": step.span.map(|span| places.start(span).line),
+        "line": place.map(|place| place.line),
+        "column": place.map(|place| place.column),
+        "exit": exit,
         "answer": (!answer.is_empty()).then_some(answer),
         "text": text,
     })

@@ -20,8 +20,8 @@ pub struct Page {
 /// 2027-01-15, in seconds since 1970: the day on which examples are looked at, as certificates are valid by the day.
 pub const EXAMPLES_AT: i64 = 1_799_971_200;
 
-/// A policy that earns the code, with others or alone: those below `not-yet` when compiled, those below `reach`
-/// when `compiler::analyse` sees them, the others when checked.
+/// A policy that earns the code, with others or alone: those below `not-yet` when compiled, those below `reach` and
+/// `bounds` when `compiler::analyse` sees them, those below `claims` when they are proved, the others when checked.
 /// Its includes and lists come from `Files`.
 #[derive(Clone, Copy, Debug)]
 pub struct Example {
@@ -148,17 +148,17 @@ pub const PAGES: &[Page] = &[
     page!("E0607", "inventory/e0607-address"),
     page!("E0608", "inventory/e0608-unknown-word"),
     page!("E0609", "inventory/e0609-public-key"),
-    page!("E0701"),
+    page!("E0701", "claims/e0701-false"),
     page!("E0702"),
     page!("E0901"),
-    page!("E0902"),
+    page!("E0902", "bounds/e0902-too-many-steps"),
     page!("E0903"),
     page!("E0904"),
     page!("E0905"),
     page!("E0906"),
-    page!("E0907"),
-    page!("E0908"),
-    page!("E0909"),
+    page!("E0907", "bounds/e0907-weights"),
+    page!("E0908", "bounds/e0908-spans-too-long"),
+    page!("E0909", "bounds/e0909-too-many-trackers"),
     page!("N0501", "not-yet/n0501-authority"),
     page!("N0502", "not-yet/n0502-synguard"),
     page!("N0503", "not-yet/n0503-mapper"),
@@ -191,6 +191,7 @@ pub const PAGES: &[Page] = &[
     page!("W0409", "warnings/w0409-no-packet"),
     page!("W0410", "warnings/w0410-nothing-is-kept"),
     page!("W0411", "warnings/w0411-no-session"),
+    page!("W0412", "warnings/w0412-empty-file"),
     page!("W0430", "warnings/w0430-tcp-has-no-name"),
     page!("W0431", "warnings/w0431-unproven-source"),
     page!("W0432", "warnings/w0432-twice-in-a-list"),
@@ -274,6 +275,7 @@ const FILES: &[(&str, &str)] = &[
     ("files/early.pem", include_str!("../../tests/cases/bad/warnings/files/early.pem")),
     ("files/expired.pem", include_str!("../../tests/cases/bad/warnings/files/expired.pem")),
     ("files/late.pem", include_str!("../../tests/cases/bad/warnings/files/late.pem")),
+    ("files/empty.txt", include_str!("../../tests/cases/bad/warnings/files/empty.txt")),
     ("files/five.txt", include_str!("../../tests/cases/bad/types/files/five.txt")),
     ("files/list.txt", include_str!("../../tests/cases/bad/types/files/list.txt")),
     ("files/p384.pem", include_str!("../../tests/cases/bad/types/files/p384.pem")),

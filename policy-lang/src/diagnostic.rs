@@ -18,7 +18,7 @@ pub const NAMES: &[(&str, &str)] = &[(IMPLICIT_EXIT, "implicit-exit"), (REDUNDAN
 pub const IMPLICIT_EXIT: &str = "W0901";
 
 /// What no packet matches, and arms that are never taken. The policy means something all the same.
-pub(crate) const NEVER: &[&str] = &["E0414", "E0415"];
+pub const NEVER: &[&str] = &["E0414", "E0415"];
 
 /// The places of arms, guards and comparisons that were found to match no packet.
 pub fn never(found: &[Diagnostic]) -> Vec<Span> {

@@ -183,6 +183,32 @@ policy p { default drop } = match {
 }
 
 #[test]
+fn what_never_matches_and_what_is_shadowed_are_told_in_one_run_and_once() {
+    let policy = "\
+lbp 1
+set none : net = { 10.0.0.0/8 } except { 10.0.0.0/8 }
+policy p { default drop } =
+  match {
+    src in none or tcp.dport == 79 -> pass
+    src in none                    -> drop
+    tcp.dport in 1-99              -> pass
+    tcp.dport == 80 and ttl == 9   -> drop
+    else                           -> drop
+  }
+assert \"not held\" { never ttl == 9 ends pass }
+";
+    let desk = Desk::new(&[("p.lbp", policy)]);
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--format", "short"]), @r#"
+    exit 1
+    --- err
+    p.lbp:5:5: error[E0415]: this comparison never matches
+    p.lbp:6:5: error[E0415]: this comparison never matches
+    p.lbp:8:5: error[E0414]: this arm is never taken
+    p.lbp: 3 errors
+    "#);
+}
+
+#[test]
 fn what_is_no_policy_is_refused_in_one_sentence() {
     let desk = Desk::new(&[("empty.lbp", ""), ("locked.lbp", SOUND)]);
     desk.write("binary.lbp", b"\x7fELF\x02\x01\x01\0\xf0\x9f");

@@ -75,6 +75,33 @@ fn without_a_code_all_are_listed_and_each_has_a_page() {
 }
 
 #[test]
+fn a_warning_is_shown_as_one_also_where_it_has_to_be_asked_for() {
+    let desk = Desk::new(&[]);
+    for code in ["W0406", "W0901"] {
+        let page = desk.lbctl(&["explain-code", code]).out;
+        assert!(page.contains(&format!("\nwarning[{code}]: ")) && !page.contains("error["), "{page}");
+    }
+}
+
+#[test]
+fn programs_get_json() {
+    let desk = Desk::new(&[]);
+    let json = |args: &[&str]| {
+        let run = desk.lbctl(args);
+        assert_eq!(run.code, Some(0));
+        serde_json::from_str::<serde_json::Value>(&run.out).expect("one document")
+    };
+    let list = json(&["explain-code", "--json"]);
+    assert_eq!(list["codes"].as_array().map(Vec::len), Some(PAGES.len()));
+    assert_eq!(list["codes"][0]["title"], "the edition is missing");
+    let page = json(&["explain-code", "E0701", "--json"]);
+    assert_eq!(page["wrong"]["findings"][0]["code"], "E0701");
+    assert_eq!(page["wrong"]["findings"][0]["severity"], "error");
+    assert!(page["mended"]["text"].as_str().is_some_and(|text| text.starts_with("lbp 1\n")));
+    assert!(json(&["explain-code", "E0603", "--json"])["mended"]["inventory.toml"].is_string());
+}
+
+#[test]
 fn check_says_where_to_read_on() {
     let desk =
         Desk::new(&[("p.lbp", "lbp 1\nset s : net = { 192.0.2.0/24 }\npolicy p { default drop } = drop\n")]);

@@ -85,6 +85,26 @@ fn what_does_not_parse_is_told_and_the_other_files_are_formatted() {
 }
 
 #[test]
+fn programs_get_json() {
+    let desk =
+        Desk::new(&[("broken.lbp", "lbp 1\ntree t = match {\n"), ("ugly.lbp", UGLY), ("fine.lbp", FINE)]);
+    let json = |out: &str| serde_json::from_str::<serde_json::Value>(out).expect("one document");
+    let files = ["fmt", "--json", "--check", "ugly.lbp", "fine.lbp", "broken.lbp", "missing.lbp"];
+    let ran = desk.lbctl(&files);
+    assert_eq!((ran.code, ran.err.as_str()), (Some(2), ""));
+    let told = json(&ran.out);
+    assert_eq!([0, 1, 2, 3].map(|at| told["files"][at]["changed"] == true), [true, false, false, false]);
+    assert_eq!(told["files"][2]["findings"][0]["code"], "E0104");
+    assert_eq!(told["files"][3]["error"], "missing.lbp: no such file");
+    assert_eq!(text(&desk.path("ugly.lbp")), UGLY);
+    let written = json(&desk.lbctl(&["fmt", "--json", "ugly.lbp"]).out);
+    assert_eq!(written["files"][0]["changed"], true);
+    assert_eq!(text(&desk.path("ugly.lbp")), FINE);
+    let stdin = json(&desk.lbctl_with(&["fmt", "--json", "-"], UGLY.as_bytes()).out);
+    assert_eq!(stdin["files"][0]["text"], FINE);
+}
+
+#[test]
 fn generated_policies_are_formatted_once_and_compile_to_the_same_image() {
     struct Nothing;
     impl policy_lang::source::Loader for Nothing {

@@ -108,19 +108,28 @@ fn json_has_the_way_as_well() {
               "path": [
                 {
                   "answer": "no",
+                  "column": 37,
+                  "exit": null,
                   "file": "p.lbp",
+                  "kind": "guard",
                   "line": 2,
                   "text": "proto == tcp"
                 },
                 {
                   "answer": "taken",
+                  "column": 2,
+                  "exit": null,
                   "file": "p.lbp",
+                  "kind": "else",
                   "line": 3,
                   "text": "else"
                 },
                 {
                   "answer": null,
+                  "column": 10,
+                  "exit": null,
                   "file": "p.lbp",
+                  "kind": "end",
                   "line": 3,
                   "text": "pass"
                 }

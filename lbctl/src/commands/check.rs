@@ -43,11 +43,7 @@ Exit codes: 0 no errors (warnings do not count), 1 errors, 2 the file cannot be 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let mut file = policy_file::load_at(&args.file, &args.deny, args.at.unwrap_or_else(policy_file::now))?;
     let to_come = file.set_aside_to_come();
-    // A policy with errors may not mean what its claims speak of.
-    if let (Some(policy), 0) = (&file.policy, findings::errors(&file.findings)) {
-        let proofs = compiler::prove::run(policy);
-        file.findings.extend(proofs.diagnostics());
-    }
+    file.prove();
     if args.pedantic && !file.findings.iter().any(|one| one.code == REDUNDANT) {
         file.findings.append(&mut file.redundant);
     }

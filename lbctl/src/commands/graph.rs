@@ -12,7 +12,7 @@ use crate::args::Format;
 use crate::console::{Console, Exit, Failure, Outcome};
 use crate::graph::ascii::Terminal;
 use crate::graph::{ascii, dot, json, mermaid, svg};
-use crate::policy_file::PolicyFile;
+use crate::policy_file::{self, PolicyFile};
 use crate::{files, findings};
 
 #[derive(clap::Args, Debug)]
@@ -74,8 +74,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let form = form(args)?;
     let mut checked = policy_lang::check(&name, text, &directory);
     let typed = checked.policy.as_ref().or(checked.partly_reached.as_ref());
-    let mut analysed = typed.map(compiler::analyse).unwrap_or_default();
-    analysed.retain(|one| checked.diagnostics.iter().all(|told| told.primary.0 != one.primary.0));
+    let analysed = policy_file::analysed(typed, &checked.diagnostics);
     checked.diagnostics.extend(analysed);
     let never = never(&checked.diagnostics);
     let found = findings::judge(checked.diagnostics, &[])?;

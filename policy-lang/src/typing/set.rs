@@ -312,6 +312,13 @@ impl Typing<'_> {
                 .because("ranges that touch count as one")
                 .help("raise `max`");
         }
-        (read.faults.is_empty() && entries <= max as usize).then_some(read.addrs)
+        let is_sound = read.faults.is_empty() && entries <= max as usize;
+        if is_sound && entries == 0 {
+            self.report
+                .warning("W0412", path.span, "the list holds nothing")
+                .because("no address is in the set until the file has a line and the policy is applied again")
+                .help("see whether what fills the file has failed");
+        }
+        is_sound.then_some(read.addrs)
     }
 }
