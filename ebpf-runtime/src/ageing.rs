@@ -1,5 +1,9 @@
-//! Owns deleting flows that are over from the three flow tables, in batches. Never touches a flow that either of its
-//! directions still keeps alive, and never hurries: to the data path an expired entry is as good as none.
+//! Owns deleting flows that are over from the three flow tables, in batches, and counting those that are not. Never
+//! touches a flow that either of its directions still keeps alive, and never hurries: to the data path an expired entry
+//! is as good as none.
+
+mod load;
+mod sessions;
 
 use std::io;
 use std::mem::offset_of;
@@ -14,6 +18,8 @@ use crate::sys::bpf::{self, Walk};
 use crate::sys::mapped::Mapped;
 use crate::sys::process;
 
+pub(crate) use load::recount;
+
 /// Entries read at a time, and how many that look dead are gathered before they are looked at again.
 const BATCH: usize = 4096;
 const GATHERED: usize = 1 << 16;
@@ -26,16 +32,33 @@ pub(crate) struct Aged {
     pub(crate) deleted: u64,
 }
 
-/// Deletes every expired flow. `stop` is asked between batches.
-pub(crate) fn pass(plane: &Plane, stop: &dyn Fn() -> bool) -> Result<Aged, Error> {
+pub(crate) const FLOW_TABLES: [Which; 3] = [Which::FlowsNew, Which::FlowsAnswered, Which::FlowsProven];
+
+/// Deletes every expired flow, session and remembered signature. With `loads` (`FEATURE_LOAD`) trackers and backends
+/// learn how many flows they have. `stop` is asked between batches.
+pub(crate) fn pass(plane: &Plane, loads: bool, stop: &dyn Fn() -> bool) -> Result<Aged, Error> {
     let mut aged = Aged::default();
-    for which in [Which::FlowsNew, Which::FlowsAnswered, Which::FlowsProven] {
-        table(plane, which, stop, &mut aged).map_err(|e| Error::kernel(format!("age {which:?}"), e))?;
+    let before = load::Kept::read(plane)?;
+    let mut counted = load::Counted::default();
+    for which in FLOW_TABLES {
+        table(plane, which, stop, &mut aged, &mut counted)
+            .map_err(|e| Error::kernel(format!("age {which:?}"), e))?;
     }
+    // What was not walked to its end says nothing.
+    if loads && !stop() {
+        load::correct(plane, &before, &counted)?;
+    }
+    sessions::expire(plane)?;
     Ok(aged)
 }
 
-fn table(plane: &Plane, which: Which, stop: &dyn Fn() -> bool, aged: &mut Aged) -> io::Result<()> {
+fn table(
+    plane: &Plane,
+    which: Which,
+    stop: &dyn Fn() -> bool,
+    aged: &mut Aged,
+    counted: &mut load::Counted,
+) -> io::Result<()> {
     let map = plane.maps.fd(which);
     let mut dead: Vec<FlowKey> = Vec::new();
     let mut walk = Walk::<FlowKey, Flow>::new(map, BATCH);
@@ -43,8 +66,10 @@ fn table(plane: &Plane, which: Which, stop: &dyn Fn() -> bool, aged: &mut Aged) 
         let now = now()?;
         aged.seen += keys.len() as u64;
         for (key, flow) in keys.iter().zip(flows) {
-            if !alive(flow, now) && !pair_alive(plane, which, key, flow, now)? {
+            if !lives(plane, which, key, flow, now)? {
                 dead.push(*key);
+            } else {
+                counted.add(plane, flow);
             }
         }
         if dead.len() >= GATHERED {
@@ -122,7 +147,7 @@ fn bury(plane: &Plane, which: Which, dead: &mut Vec<FlowKey>) -> io::Result<u64>
             && let Some(flow) = gone.clone().find(|flow| flow.dir == DIR_ORIGINAL)
         {
             // As in the data path, which may be deleting the same flow: who takes the original direction counts it.
-            one_less(&trackers, flow.tracker);
+            one_proven_less(&trackers, flow.tracker);
         }
     }
     Ok(deleted)
@@ -143,13 +168,27 @@ fn take(plane: &Plane, which: Which, key: &FlowKey, now: u32) -> io::Result<Opti
     }
 }
 
+/// Whether a flow is live by itself or by its other direction.
+pub(crate) fn lives(plane: &Plane, which: Which, key: &FlowKey, flow: &Flow, now: u32) -> io::Result<bool> {
+    Ok(alive(flow, now) || pair_alive(plane, which, key, flow, now)?)
+}
+
+/// A flow of table `which` that was deleted before its time is no longer counted; its reply direction never was.
+pub(crate) fn one_less(plane: &Plane, which: Which, flow: &Flow) -> Result<(), Error> {
+    if which == Which::FlowsProven && flow.dir == DIR_ORIGINAL {
+        let trackers = trackers(plane).map_err(|e| Error::kernel("look at the trackers", e))?;
+        one_proven_less(&trackers, flow.tracker);
+    }
+    load::one_less(plane, flow)
+}
+
 fn trackers(plane: &Plane) -> io::Result<Mapped<TrackerState>> {
     let entries = crate::sys::object::map_info(plane.maps.fd(Which::Trackers))?.max_entries;
     Mapped::new(plane.maps.fd(Which::Trackers), entries as usize)
 }
 
 /// The count of proven flows never goes below 0.
-fn one_less(trackers: &Mapped<TrackerState>, tracker: u16) {
+fn one_proven_less(trackers: &Mapped<TrackerState>, tracker: u16) {
     if let Some(proven) = trackers.word(tracker.into(), offset_of!(TrackerState, proven)) {
         let _ = proven.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |proven| proven.checked_sub(1));
     }
@@ -180,10 +219,10 @@ mod tests {
         assert_eq!(pair_key(&reply, &back), key);
     }
 
-    const PROVEN_FOR: u32 = 1_000;
+    pub(super) const PROVEN_FOR: u32 = 1_000;
 
     /// A plane that nothing runs on, whose one tracker counts two proven flows.
-    fn plane() -> Plane {
+    pub(super) fn plane() -> Plane {
         let tracker = lb_abi::bundle::Tracker { identity: 1, name: "t".to_owned(), max: 1000 };
         let image = lb_abi::bundle::Image { trackers: vec![tracker], ..Default::default() };
         let numbers = crate::generation::Generation::default().number(&image);
@@ -196,7 +235,13 @@ mod tests {
     }
 
     /// Both directions of flow `number`, used so many ticks ago.
-    fn insert(plane: &Plane, which: Which, number: u16, original: u32, reply: u32) -> [FlowKey; 2] {
+    pub(super) fn insert(
+        plane: &Plane,
+        which: Which,
+        number: u16,
+        original: u32,
+        reply: u32,
+    ) -> [FlowKey; 2] {
         let now = now().unwrap();
         let key = FlowKey { src: [1; 16], dst: [2; 16], sport: number, dport: 80, proto: 6, pad: [0; 3] };
         let flow = Flow {
@@ -236,7 +281,7 @@ mod tests {
         let half_idle = insert(&plane, Which::FlowsProven, 2, 5 * PROVEN_FOR, 1);
         let forgotten = insert(&plane, Which::FlowsAnswered, 3, 2 * PROVEN_FOR, 2 * PROVEN_FOR);
         let fresh = insert(&plane, Which::FlowsNew, 4, 1, 1);
-        let aged = pass(&plane, &|| false).unwrap();
+        let aged = pass(&plane, false, &|| false).unwrap();
         assert_eq!(aged, Aged { seen: 8, deleted: 4 });
         assert_eq!(there(&plane, Which::FlowsProven, dead), 0);
         assert_eq!(there(&plane, Which::FlowsProven, half_idle), 2, "one direction keeps both alive");
@@ -255,7 +300,7 @@ mod tests {
         let mut taken = bpf::lookup::<FlowKey, Flow>(map, &back).unwrap().unwrap();
         taken.dport = 99;
         bpf::update(map, &back, &taken, bpf::ANY).unwrap();
-        assert_eq!(pass(&plane, &|| false).unwrap(), Aged { seen: 2, deleted: 1 });
+        assert_eq!(pass(&plane, false, &|| false).unwrap(), Aged { seen: 2, deleted: 1 });
         assert!(bpf::lookup::<FlowKey, Flow>(map, &key).unwrap().is_none());
         assert_eq!(bpf::lookup::<FlowKey, Flow>(map, &back).unwrap().unwrap().dport, 99);
     }
@@ -266,7 +311,7 @@ mod tests {
         for number in 0..900 {
             insert(&plane, Which::FlowsProven, number, 2 * PROVEN_FOR, 2 * PROVEN_FOR);
         }
-        assert_eq!(pass(&plane, &|| false).unwrap(), Aged { seen: 1800, deleted: 1800 });
+        assert_eq!(pass(&plane, false, &|| false).unwrap(), Aged { seen: 1800, deleted: 1800 });
         let state = bpf::lookup::<u32, TrackerState>(plane.maps.fd(Which::Trackers), &0).unwrap().unwrap();
         assert_eq!(state.proven, 0, "never below 0");
     }

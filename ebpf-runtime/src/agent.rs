@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
 use lb_abi::maps::{BACKEND_ABSENT, NextHop};
+use lb_abi::mode::FEATURE_LOAD;
 use rtnetlink::MulticastGroup;
 
 use crate::ageing;
@@ -33,6 +34,8 @@ const ASK_AGAIN: Duration = Duration::from_secs(2);
 const KEEP_IN_USE: Duration = Duration::from_secs(20);
 /// Between two passes over the flow tables; longer where a pass takes long, so that they cost a twentieth of one CPU.
 const AGEING: Duration = Duration::from_secs(5);
+/// Likewise where backends and trackers go by how many flows they have.
+const COUNTING: Duration = Duration::from_secs(1);
 const AGEING_SHARE: u32 = 20;
 /// How many times in a row netlink may fail before that is taken for more than a busy moment.
 const REFUSALS: u32 = 5;
@@ -75,6 +78,8 @@ fn take_lock(paths: &Paths, name: &str) -> Result<Lock, Error> {
 struct Served {
     plane: Plane,
     written: SystemTime,
+    /// Whether flows are counted (`FEATURE_LOAD`).
+    loads: bool,
     /// Dense number and address of the backends in service.
     backends: Vec<(u32, IpAddr)>,
 }
@@ -93,7 +98,8 @@ impl Served {
         let Some(plane) = pinned::plane(paths, record.load)? else { return Ok(None) };
         let in_service = record.content.backends.iter().filter(|backend| backend.state != BACKEND_ABSENT);
         let backends = in_service.map(|backend| (backend.number, backend.addr)).collect();
-        Ok(Some(Served { plane, written, backends }))
+        let loads = record.flags.features & FEATURE_LOAD != 0;
+        Ok(Some(Served { plane, written, loads, backends }))
     }
 
     /// Writes the next hops of all backends as they are now.
@@ -165,8 +171,9 @@ async fn serve(paths: &Paths, mut served: Served, stop: &AtomicBool) -> Result<(
         }
         if due.ageing <= now {
             let began = Instant::now();
-            ageing::pass(&served.plane, &|| stop.load(Ordering::Relaxed))?;
-            due.ageing = Instant::now() + AGEING.max(began.elapsed() * AGEING_SHARE);
+            ageing::pass(&served.plane, served.loads, &|| stop.load(Ordering::Relaxed))?;
+            let pause = if served.loads { COUNTING } else { AGEING };
+            due.ageing = Instant::now() + pause.max(began.elapsed() * AGEING_SHARE);
         }
         let wait = due.events.map_or(NOTICE, |at| at.saturating_duration_since(Instant::now()).min(NOTICE));
         match tokio::time::timeout(wait, events.next()).await {

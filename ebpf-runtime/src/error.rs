@@ -78,6 +78,12 @@ pub enum Error {
     Pins(String),
     #[error("the image is not one this version can load: {0}")]
     Image(String),
+    #[error(
+        "no certificate of this instance has a hash that begins with {0:?}; `lbctl sessions` lists those in use"
+    )]
+    NoCertificate(String),
+    #[error("the hashes of {count} certificates begin with {prefix:?}: give more of it")]
+    Certificates { prefix: String, count: usize },
     #[error("the policy needs {wanted} {what}, more than the {max} there can be")]
     TooMany { what: &'static str, wanted: u64, max: u64 },
 }

@@ -60,6 +60,10 @@ impl Instance {
         Instance::open(run_dir, name)
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Puts the image on the devices. On an error everything is as it was.
     ///
     /// # Errors

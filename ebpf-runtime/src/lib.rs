@@ -34,6 +34,7 @@ pub mod net;
 pub mod netdev;
 pub mod netns;
 pub mod run_dir;
+pub mod sessions;
 pub mod slow;
 pub mod status;
 pub mod trial;

@@ -195,6 +195,14 @@ impl Plane {
         self.backends.get(number as usize)
     }
 
+    /// Adds to the live flows of a backend, besides the data path.
+    pub(crate) fn add_connections(&self, number: u32, more: i64) {
+        let place = offset_of!(maps::Backend, connections);
+        if let Some(word) = self.backends.word(number as usize, place).filter(|_| more != 0) {
+            word.fetch_add(more.cast_unsigned(), Ordering::Relaxed);
+        }
+    }
+
     /// Active, draining or absent (a backend's flows count as gone from then on). One store, since the data path adds
     /// to the same entry's flows.
     pub(crate) fn set_backend_state(&self, number: u32, state: u16) {

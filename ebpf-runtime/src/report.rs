@@ -3,8 +3,11 @@
 
 use std::collections::HashMap;
 
-use lb_abi::maps::{self, BACKEND_ACTIVE, BACKEND_DRAINING, LimitKey, LimitState, TrackerState};
-use lb_abi::reason::{FIRST_EVENT, FIRST_FAULT, REASONS};
+use lb_abi::maps::{
+    self, BACKEND_ACTIVE, BACKEND_DRAINING, LimitKey, LimitState, Session, SessionKey, TrackerState,
+};
+use lb_abi::mode::FEATURE_LOAD;
+use lb_abi::reason::{self, FIRST_EVENT, FIRST_FAULT, REASONS};
 
 use crate::error::Error;
 use crate::generation::{self, Generation};
@@ -13,10 +16,12 @@ use crate::paths::Paths;
 use crate::plane::Plane;
 use crate::record::{self, Record};
 use crate::run_dir::RunDir;
+use crate::sessions;
+use crate::slow::{Counts, Event};
 use crate::state::{Maps, Which};
 use crate::status::{
-    Backend, BackendState, Device, Limit, NextHop, Pool, Program, Reason, ReasonKind, Status, Table, Tally,
-    Tracker,
+    Backend, BackendState, Device, Limit, NextHop, Pool, Program, Reason, ReasonKind, SlowPath, Status,
+    Table, Tally, Tracker,
 };
 use crate::sys::bpf::{self, Plain, Walk};
 use crate::{attach, lock, pinned};
@@ -28,6 +33,12 @@ const BATCH: usize = 4096;
 const TRIES: u32 = 5;
 
 pub(crate) fn status(run_dir: &RunDir, name: &str) -> Result<Status, Error> {
+    let (paths, record, plane) = in_place(run_dir, name)?;
+    report(name, &paths, &record, &plane)
+}
+
+/// The generation in place of instance `name`, with its program and maps.
+pub(crate) fn in_place(run_dir: &RunDir, name: &str) -> Result<(Paths, Record, Plane), Error> {
     let paths = Paths::new(&run_dir.reach()?, name)?;
     let mut tries = 0;
     loop {
@@ -37,7 +48,7 @@ pub(crate) fn status(run_dir: &RunDir, name: &str) -> Result<Status, Error> {
         tries += 1;
         match plane {
             Some(plane) if plane.control().generation == record.generation || tries == TRIES => {
-                return report(name, &paths, &record, &plane);
+                return Ok((paths, record, plane));
             }
             None if tries == TRIES => return Err(nothing()),
             _ => std::thread::sleep(std::time::Duration::from_millis(20)),
@@ -68,7 +79,8 @@ fn report(name: &str, paths: &Paths, record: &Record, plane: &Plane) -> Result<S
         tables: tables(&plane.maps)?,
         trackers: trackers(content, &plane.maps)?,
         limits: limits(content, &plane.maps)?,
-        pools: pools(content, plane, &links),
+        pools: pools(record, plane, &links)?,
+        slow_path: slow_path(content, plane)?,
     })
 }
 
@@ -113,9 +125,20 @@ fn tallies(content: &Generation, maps: &Maps) -> Result<Vec<Tally>, Error> {
     Ok(content.tallies.iter().zip(content.tally_counts(maps)?).map(tally).collect())
 }
 
+/// Those that the agent drops count as the data path's own.
 fn reasons(maps: &Maps) -> Result<Vec<Reason>, Error> {
-    let counts = generation::reasons(maps)?;
-    let reason = |(reason, name): &(lb_abi::reason::Reason, &'static str)| {
+    let mut counts = generation::reasons(maps)?;
+    let agents = Counts::open(maps)?;
+    for (reason, event) in [
+        (reason::Reason::VerifyQueue, Event::QueueFull),
+        (reason::Reason::VerifyQueue, Event::TooOld),
+        (reason::Reason::ReplayTable, Event::ReplayFull),
+    ] {
+        if let Some(count) = counts.get_mut(reason as usize) {
+            *count += agents.get(event);
+        }
+    }
+    let reason = |(reason, name): &(reason::Reason, &'static str)| {
         let number = *reason as u32;
         let packets = counts.get(number as usize).copied().filter(|packets| *packets > 0)?;
         let kind = match number {
@@ -164,7 +187,8 @@ fn trackers(content: &Generation, maps: &Maps) -> Result<Vec<Tracker>, Error> {
     let tracker = |entry: &generation::Numbered| {
         let state = bpf::lookup::<u32, TrackerState>(maps.fd(Which::Trackers), &entry.number);
         let state = state.map_err(|e| Error::kernel("read a tracker", e))?.unwrap_or_default();
-        Ok(Tracker { name: entry.name.clone(), proven: state.proven, max: entry.max })
+        let flows = sessions::flows_of(&state);
+        Ok(Tracker { name: entry.name.clone(), proven: state.proven, flows, max: entry.max })
     };
     content.trackers.iter().map(tracker).collect()
 }
@@ -190,12 +214,41 @@ fn limits(content: &Generation, maps: &Maps) -> Result<Vec<Limit>, Error> {
     content.limits.iter().map(limit).collect()
 }
 
-fn pools(content: &Generation, plane: &Plane, links: &[Link]) -> Vec<Pool> {
+fn slow_path(content: &Generation, plane: &Plane) -> Result<Option<SlowPath>, Error> {
+    if content.authorities.is_empty() {
+        return Ok(None);
+    }
+    let counts = Counts::open(&plane.maps)?;
+    let mut sessions = 0;
+    entries::<SessionKey, Session>(&plane.maps, Which::Sessions, |key| sessions += u64::from(key.pool == 0))?;
+    Ok(Some(SlowPath {
+        accepted: counts.get(Event::Accepted),
+        invalid: counts.get(Event::Invalid),
+        replayed: counts.get(Event::Replayed),
+        in_order: counts.get(Event::InOrder),
+        anew: counts.get(Event::Anew),
+        sent: counts.get(Event::Sent),
+        passed: counts.get(Event::Passed),
+        queue_full: counts.get(Event::QueueFull),
+        too_old: counts.get(Event::TooOld),
+        replay_full: counts.get(Event::ReplayFull),
+        send_failed: counts.get(Event::SendFailed),
+        faults: counts.get(Event::Fault),
+        sessions_begun: counts.get(Event::Begun),
+        sessions,
+    }))
+}
+
+fn pools(record: &Record, plane: &Plane, links: &[Link]) -> Result<Vec<Pool>, Error> {
+    let content = &record.content;
+    let counted = record.flags.features & FEATURE_LOAD != 0;
     let backend = |backend: &generation::Backend| {
+        let mut sent = backend.base;
+        sent.add(generation::count_in(&plane.maps, Which::BackendCounts, backend.number)?);
         let entry = plane.backend(backend.number).unwrap_or_default();
         let next_hop = entry.next_hop;
         let device = links.iter().find(|link| link.index == next_hop.ifindex);
-        Backend {
+        Ok(Backend {
             name: backend.name.clone(),
             address: backend.addr.to_string(),
             port: backend.port,
@@ -205,16 +258,19 @@ fn pools(content: &Generation, plane: &Plane, links: &[Link]) -> Vec<Pool> {
                 _ => BackendState::Absent,
             },
             flows: entry.flows,
+            connections: counted.then(|| entry.connections.max(0).cast_unsigned()),
+            requests: sent.packets,
+            bytes: sent.bytes,
             next_hop: (next_hop.ifindex != 0).then(|| NextHop {
                 device: device
                     .map_or_else(|| format!("interface {}", next_hop.ifindex), |link| link.name.clone()),
                 mac: mac(next_hop.dmac),
             }),
-        }
+        })
     };
-    let pool = |(index, pool): (usize, &generation::Numbered)| Pool {
-        name: pool.name.clone(),
-        backends: content.backends.iter().filter(|have| have.pool as usize == index).map(backend).collect(),
+    let pool = |(index, pool): (usize, &generation::Numbered)| {
+        let of_pool = content.backends.iter().filter(|have| have.pool as usize == index);
+        Ok(Pool { name: pool.name.clone(), backends: of_pool.map(backend).collect::<Result<_, Error>>()? })
     };
     content.pools.iter().enumerate().map(pool).collect()
 }

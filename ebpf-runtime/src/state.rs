@@ -13,6 +13,7 @@ use lb_abi::reason::REASON_COUNT;
 
 use crate::assign::Numbers;
 use crate::error::Error;
+use crate::slow;
 use crate::sys::{bpf, object};
 
 /// The maps that the program shares with us, in the order of [`SPECS`].
@@ -43,6 +44,7 @@ pub(crate) enum Which {
     Pending,
     Resumes,
     Xsks,
+    AgentCounts,
 }
 
 pub(crate) struct Spec {
@@ -106,7 +108,7 @@ const fn hash<K, V>(which: Which, name: &'static str) -> Spec {
     Spec { which, name, map_type: bpf::MAP_TYPE_HASH, key_size, value_size, flags: bpf::F_NO_PREALLOC }
 }
 
-pub(crate) const SPECS: [Spec; 25] = [
+pub(crate) const SPECS: [Spec; 26] = [
     array::<maps::Control>(Which::Control, maps::MAP_CONTROL),
     // Its value size is the image's own.
     array::<u32>(Which::Image, maps::MAP_IMAGE),
@@ -147,6 +149,8 @@ pub(crate) const SPECS: [Spec; 25] = [
         value_size: 4,
         flags: 0,
     },
+    // The data path has no part in it.
+    array::<u64>(Which::AgentCounts, slow::MAP_NAME),
 ];
 
 /// Most entries of `FLOWS_NEW`, two for each flow on its first packets. A flood of new flows keeps it full, and what it
@@ -248,6 +252,7 @@ impl Sizes {
         need(Which::Returning, "sources", if_verified(maps::RETURNING_SLOTS), 0)?;
         need(Which::Pending, "flows", if_verified(maps::PENDING_SLOTS), 0)?;
         need(Which::Resumes, "resumed packets", if_verified(maps::RESUME_SLOTS), 0)?;
+        need(Which::AgentCounts, "counts", slow::COUNTS.into(), 0)?;
         need(Which::Xsks, "sockets", if_verified(maps::XSK_SLOTS), 0)?;
         let words = image.words.len().max(HEADER_WORDS) as u64;
         const MOST_WORDS: u64 = 1 << 28;

@@ -28,6 +28,35 @@ pub struct Status {
     pub trackers: Vec<Tracker>,
     pub limits: Vec<Limit>,
     pub pools: Vec<Pool>,
+    /// Where the policy checks certificates.
+    pub slow_path: Option<SlowPath>,
+}
+
+/// Packets that went through the agent, since the instance exists.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct SlowPath {
+    /// Signatures that were good, and those that were not or were seen before.
+    pub accepted: u64,
+    pub invalid: u64,
+    pub replayed: u64,
+    /// In session: no signature was looked at.
+    pub in_order: u64,
+    /// Began anew, because another policy had come into place.
+    pub anew: u64,
+    /// Sent out of a device, and given to this host.
+    pub sent: u64,
+    pub passed: u64,
+    /// Dropped by the agent: its queue was full, or they had waited for too long.
+    pub queue_full: u64,
+    pub too_old: u64,
+    /// Dropped because nothing more can be remembered for `replay`.
+    pub replay_full: u64,
+    /// That no device took.
+    pub send_failed: u64,
+    /// Must stay 0.
+    pub faults: u64,
+    pub sessions_begun: u64,
+    pub sessions: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -102,6 +131,8 @@ pub struct Table {
 pub struct Tracker {
     pub name: String,
     pub proven: u64,
+    /// Live flows of its sessions, where it is keyed by certificates.
+    pub flows: u64,
     pub max: u32,
 }
 
@@ -131,6 +162,11 @@ pub struct Backend {
     pub state: BackendState,
     /// New flows sent there since the backend exists.
     pub flows: u64,
+    /// Live flows that do not close; only where the policy goes by them.
+    pub connections: Option<u64>,
+    /// Packets and bytes sent there, of frames as they arrived; where connections are counted.
+    pub requests: u64,
+    pub bytes: u64,
     pub next_hop: Option<NextHop>,
 }
 

@@ -6,10 +6,11 @@ use std::os::fd::AsFd;
 use lb_abi::bundle::Image;
 use lb_abi::hash::Key;
 use lb_abi::maps;
-use lb_abi::mode::FEATURE_BENCH;
+use lb_abi::mode::{FEATURE_BENCH, FEATURE_TEST};
 use lb_abi::reason::REASON_COUNT;
 use lb_abi::seen::{MAC_BYTES, Seen};
 
+use crate::ageing;
 use crate::carry;
 use crate::error::Error;
 pub use crate::generation::Count;
@@ -18,7 +19,7 @@ use crate::plane::Plane;
 use crate::program::Flags;
 use crate::state::{Sizes, Which};
 use crate::sys::bpf::{self, Walk};
-use crate::sys::object;
+use crate::sys::{object, process};
 
 /// A loaded image that sees only the frames it is given.
 #[derive(Debug)]
@@ -280,6 +281,17 @@ impl Trial {
                 .map_err(|e| Error::kernel("read a tracker", e))
         };
         self.generation.trackers.iter().map(read).collect()
+    }
+
+    /// Sets the counts of live flows that trackers and backends keep right, as the agent does now and then; under
+    /// `FEATURE_TEST` by the clock that was set.
+    pub fn recount(&self) -> Result<(), Error> {
+        let clock = if self.flags.features & FEATURE_TEST == 0 {
+            process::coarse_clock().map_err(|e| Error::kernel("read the clock", e))?
+        } else {
+            self.plane.control().clock
+        };
+        ageing::recount(&self.plane, clock)
     }
 
     /// What stands in `BACKENDS`, by ordinal of the current image.
