@@ -242,6 +242,8 @@ fn packet(line: &Line<'_>) -> Vec<Option<usize>> {
     }
     let source = find(line, "src").and_then(within);
     let target = find(line, "dst").and_then(within);
-    let kind = within(2).filter(|&at| Some(at) != source && Some(at) != target);
+    let kind = within(2).filter(|at| [source, target].iter().flatten().all(|other| at < other));
+    // A line in another order has fewer cells: columns are laid out from left to right.
+    let target = target.filter(|at| source.is_none_or(|source| source < *at));
     vec![kind, source, target, target.and_then(|at| within(at + 2))]
 }

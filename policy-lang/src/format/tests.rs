@@ -62,6 +62,21 @@ fn steps_are_columns_where_the_author_padded_one() {
     );
 }
 
+/// A protocol left out, and the addresses the other way round: whatever becomes of the columns, once is enough.
+#[test]
+fn steps_in_another_order_are_formatted_once() {
+    for odd in [
+        "packet  src 192.0.2.1:1 dst 192.0.2.2:2 ttl 3",
+        "packet tcp  dst 192.0.2.2:2  src 192.0.2.1:1 ttl 3",
+    ] {
+        let text = format!(
+            "lbp 1\nexpect \"x\" {{\n  {odd} => drop\n  packet udp src 192.0.2.1:1 dst 192.0.2.222:2 ttl 3 => drop\n}}\n"
+        );
+        let once = of(&text);
+        assert_eq!(of(&once), once);
+    }
+}
+
 #[test]
 fn settings_that_are_too_wide_get_a_line_each() {
     let backends: Vec<String> = (0..5).map(|n| format!("backend number{n} 10.0.0.{n}")).collect();
