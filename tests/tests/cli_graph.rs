@@ -20,9 +20,18 @@ tree rest = match { ttl in 0-9 -> pass; else -> drop }
 ";
 
 /// The policies of the project that are drawn in snapshots.
-const POLICIES: [&str; 5] = ["edge.lbp", "firewall-tree-demo.lbp", "firewall.lbp", "hero.lbp", "nat.lbp"];
-const FILES: [&str; 4] =
-    ["certs/device-0.pem", "common/bogons.lbp", "lists/blocklist.txt", "lists/geo-eu.txt"];
+const POLICIES: [&str; 6] =
+    ["edge.lbp", "firewall-tree-demo.lbp", "firewall.lbp", "hero.lbp", "nat.lbp", "sessions.lbp"];
+const FILES: [&str; 8] = [
+    "certs/device-0.pem",
+    "certs/device-1.pem",
+    "certs/device-2.pub",
+    "certs/device-4.pem",
+    "certs/revoked.txt",
+    "common/bogons.lbp",
+    "lists/blocklist.txt",
+    "lists/geo-eu.txt",
+];
 
 fn policies() -> Desk {
     let desk = Desk::new(&[]);

@@ -20,12 +20,16 @@ const MUTANTS: u64 = 10_000;
 /// For one text, on a busy machine and without optimisation.
 const LONGEST: Duration = Duration::from_secs(20);
 
-const POLICIES: [&str; 5] = ["edge.lbp", "hero.lbp", "firewall-tree-demo.lbp", "firewall.lbp", "nat.lbp"];
+const POLICIES: [&str; 6] =
+    ["edge.lbp", "hero.lbp", "firewall-tree-demo.lbp", "firewall.lbp", "nat.lbp", "sessions.lbp"];
 
 /// What the policies and the bad examples include, and one that leads back to the text itself.
 fn files() -> Texts {
     let mut files = BTreeMap::from([(PathBuf::from("p.lbp"), "lbp 1\ninclude \"p.lbp\"\n".to_owned())]);
-    for name in ["common/bogons.lbp", "lists/blocklist.txt", "lists/geo-eu.txt"] {
+    let certificates = ["device-0.pem", "device-1.pem", "device-2.pub", "device-4.pem", "revoked.txt"];
+    let certificates = certificates.map(|name| format!("certs/{name}"));
+    let lists = ["common/bogons.lbp", "lists/blocklist.txt", "lists/geo-eu.txt"].map(str::to_owned);
+    for name in lists.iter().chain(&certificates) {
         files.insert(name.into(), written(name));
     }
     for below in bad("txt").into_iter().chain(bad("lbp")) {

@@ -21,9 +21,9 @@ impl Balancer {
             verify = format!(
                 "      -> verify {authority} (
         missing -> count auth_failed -> drop,
-        invalid -> count cert_invalid -> drop,
-        expired -> count cert_expired -> drop,
-        revoked -> count cert_invalid -> drop,
+        invalid -> count auth_failed -> count cert_invalid -> drop,
+        expired -> count auth_failed -> count cert_expired -> drop,
+        revoked -> count auth_failed -> count cert_invalid -> drop,
         replayed -> count auth_failed -> drop
       )
       -> count auth_success

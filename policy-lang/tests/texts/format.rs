@@ -23,7 +23,7 @@ fn formatted(name: &str, text: &str) -> Option<String> {
 }
 
 fn policies() -> Vec<PathBuf> {
-    let names = ["edge", "hero", "firewall-tree-demo", "firewall", "nat", "common/bogons"];
+    let names = ["edge", "hero", "firewall-tree-demo", "firewall", "nat", "sessions", "common/bogons"];
     names.iter().map(|name| common::repository("policies").join(name).with_extension("lbp")).collect()
 }
 
