@@ -187,9 +187,9 @@ mod tests {
         let clock = process::coarse_clock().unwrap();
         recount(&plane, clock).unwrap();
         assert_eq!(kept(&plane), (4, 2));
-        recount(&plane, clock + (2 * u64::from(PROVEN_FOR) << TICK_SHIFT)).unwrap();
+        recount(&plane, clock + ((2 * u64::from(PROVEN_FOR)) << TICK_SHIFT)).unwrap();
         assert_eq!(kept(&plane), (0, 0));
-        recount(&plane, clock - (2 * u64::from(PROVEN_FOR) << TICK_SHIFT)).unwrap();
+        recount(&plane, clock - ((2 * u64::from(PROVEN_FOR)) << TICK_SHIFT)).unwrap();
         assert_eq!(kept(&plane), (5, 3));
     }
 
