@@ -35,11 +35,16 @@ pub(crate) fn assign(held: &[Held], wanted: impl IntoIterator<Item = Identity>) 
     assign_in_order(held, wanted, 0..)
 }
 
-/// As [`assign`], for trackers, which flows name for as long as they live: numbers go round, so that one is given again
-/// only after all the others.
-pub(crate) fn assign_round(held: &[Held], wanted: impl IntoIterator<Item = Identity>) -> Assigned {
-    let next = held.iter().map(|held| held.number + 1).max().unwrap_or_default() % MAX_TRACKERS as u32;
-    assign_in_order(held, wanted, (next..MAX_TRACKERS as u32).chain(0..))
+/// As [`assign`], for what flows name for as long as they live: `most` numbers go round, so that one is given again only
+/// after all the others.
+pub(crate) fn assign_round(
+    held: &[Held],
+    wanted: impl IntoIterator<Item = Identity>,
+    most: usize,
+) -> Assigned {
+    let most = most as u32;
+    let next = held.iter().map(|held| held.number + 1).max().unwrap_or_default() % most;
+    assign_in_order(held, wanted, (next..most).chain(0..))
 }
 
 fn assign_in_order(
@@ -196,11 +201,15 @@ mod tests {
     #[test]
     fn trackers_go_round() {
         let most = MAX_TRACKERS as u32;
-        assert_eq!(assign_round(&[], [7]).numbers, [0]);
-        assert_eq!(assign_round(&held(&[(7, 0)]), [8]).numbers, [1]);
-        assert_eq!(assign_round(&held(&[(8, 1)]), [8, 9]).numbers, [1, 2], "0 may still be named by flows");
-        assert_eq!(assign_round(&held(&[(8, most - 1)]), [8, 9, 10]).numbers, [most - 1, 0, 1]);
-        assert_eq!(assign_round(&held(&[(8, most - 2)]), [9, 10]).numbers, [most - 1, 0]);
+        assert_eq!(assign_round(&[], [7], MAX_TRACKERS).numbers, [0]);
+        assert_eq!(assign_round(&held(&[(7, 0)]), [8], MAX_TRACKERS).numbers, [1]);
+        assert_eq!(
+            assign_round(&held(&[(8, 1)]), [8, 9], MAX_TRACKERS).numbers,
+            [1, 2],
+            "0 may still be named by flows"
+        );
+        assert_eq!(assign_round(&held(&[(8, most - 1)]), [8, 9, 10], MAX_TRACKERS).numbers, [most - 1, 0, 1]);
+        assert_eq!(assign_round(&held(&[(8, most - 2)]), [9, 10], MAX_TRACKERS).numbers, [most - 1, 0]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr};
 
 use lb_abi::bundle::{self, Identity, Image};
+use lb_abi::image::{MAX_CERTIFICATES, MAX_TRACKERS};
 use lb_abi::maps::Addr;
 use serde::{Deserialize, Serialize};
 
@@ -158,6 +159,7 @@ impl Generation {
             trackers: assign_round(
                 &held(&self.trackers),
                 image.trackers.iter().map(|tracker| tracker.identity),
+                MAX_TRACKERS,
             ),
             pools: assign(&held(&self.pools), image.pools.iter().map(|pool| pool.identity)),
             backends: assign(
@@ -168,13 +170,14 @@ impl Generation {
                     .collect::<Vec<_>>(),
                 image.backends.iter().map(|backend| backend.identity),
             ),
-            certificates: assign(
+            certificates: assign_round(
                 &self
                     .certificates
                     .iter()
                     .map(|entry| Held { identity: Some(entry.identity), number: entry.number })
                     .collect::<Vec<_>>(),
                 image.certificates.iter().map(|certificate| certificate.identity),
+                MAX_CERTIFICATES,
             ),
         }
     }

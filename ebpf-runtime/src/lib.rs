@@ -33,6 +33,7 @@ pub mod lab;
 pub mod net;
 pub mod netdev;
 pub mod netns;
+pub mod resume;
 pub mod run_dir;
 pub mod sessions;
 pub mod slow;

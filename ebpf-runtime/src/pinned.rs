@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::paths::{PROGRAM, Paths};
 use crate::plane::Plane;
+use crate::program::Programs;
 use crate::state::Maps;
 use crate::sys::object::{self, LinkInfo};
 
@@ -84,7 +85,7 @@ pub(crate) fn plane(paths: &Paths, load: u32) -> Result<Option<Plane>, Error> {
     let Some(maps) = Maps::open(&directory).map_err(|e| Error::file(&directory, e))? else { return Ok(None) };
     let path = directory.join(PROGRAM);
     match object::open_pin(&path) {
-        Ok(program) => Plane::over(program, maps).map(Some),
+        Ok(packets) => Plane::over(Programs { packets, resume: None }, maps).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::file(path, error)),
     }

@@ -1,19 +1,20 @@
 //! Owns one loaded program with its maps: writing an image half, switching halves, setting up what a new generation
 //! counts and sends to. Never pins or attaches it, and never decides when to switch.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::mem::offset_of;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use lb_abi::SCHEMA;
-use lb_abi::bundle::Image;
+use lb_abi::bundle::{self, Image};
 use lb_abi::hash::Key;
 use lb_abi::maps;
 
 use crate::assign::Numbers;
 use crate::error::Error;
-use crate::program::{self, Flags};
+use crate::generation::ip;
+use crate::program::{self, Flags, Programs};
 use crate::state::{Maps, Sizes, Which};
 use crate::sys::mapped::Mapped;
 use crate::sys::{bpf, process};
@@ -22,6 +23,8 @@ use crate::sys::{bpf, process};
 #[derive(Debug)]
 pub(crate) struct Plane {
     pub(crate) program: OwnedFd,
+    /// Goes on with what user space has decided on, where there is anything to decide.
+    pub(crate) resume: Option<OwnedFd>,
     pub(crate) maps: Maps,
     control: Mapped<maps::Control>,
     image: Mapped<u32>,
@@ -38,20 +41,21 @@ impl Plane {
         adopted: Option<&Maps>,
     ) -> Result<Plane, Error> {
         let maps = Maps::create(sizes, adopted)?;
-        let program = program::load(&maps, flags)?;
-        let plane = Plane::over(program, maps)?;
+        let programs = program::load(&maps, flags)?;
+        let plane = Plane::over(programs, maps)?;
         let control = maps::Control { schema: SCHEMA, hash_key: key, ..maps::Control::default() };
         plane.control.set(0, control);
         Ok(plane)
     }
 
-    /// A program and maps that are there already.
-    pub(crate) fn over(program: OwnedFd, maps: Maps) -> Result<Plane, Error> {
+    /// Programs and maps that are there already.
+    pub(crate) fn over(programs: Programs, maps: Maps) -> Result<Plane, Error> {
         let control = view(&maps, Which::Control, 1)?;
         let image = view(&maps, Which::Image, 2 * maps.image_words()? as usize)?;
         let backends = view(&maps, Which::Backends, maps.entries(Which::Backends)? as usize)?;
         let certificates = view(&maps, Which::Certificates, maps.entries(Which::Certificates)? as usize)?;
-        Ok(Plane { program, maps, control, image, backends, certificates })
+        let Programs { packets: program, resume } = programs;
+        Ok(Plane { program, resume, maps, control, image, backends, certificates })
     }
 
     pub(crate) fn control(&self) -> maps::Control {
@@ -106,6 +110,7 @@ impl Plane {
         clear::<maps::TrackerState>(&self.maps, Which::Trackers, &numbers.trackers.fresh)?;
         clear::<maps::PoolState>(&self.maps, Which::Pools, &numbers.pools.fresh)?;
         let fresh: BTreeSet<u32> = numbers.backends.fresh.iter().copied().collect();
+        let others = other_addresses(image, &numbers.backends.numbers);
         for (ordinal, (backend, &number)) in image.backends.iter().zip(&numbers.backends.numbers).enumerate()
         {
             if fresh.contains(&number) {
@@ -115,6 +120,7 @@ impl Plane {
                     state: backend.state,
                     identity: backend.identity as u32,
                     next_hop: next_hops.get(ordinal).copied().flatten().unwrap_or_default(),
+                    other: others.get(ordinal).copied().unwrap_or_default(),
                     ..maps::Backend::default()
                 };
                 self.backends.set(number as usize, entry);
@@ -144,10 +150,14 @@ impl Plane {
     /// Gives backends that the previous generation had too their new state and next hop, and certificates their new state.
     /// Where no next hop is known now, what was known before stays; so does a key that was generated.
     pub(crate) fn refresh(&self, image: &Image, numbers: &Numbers, next_hops: &[Option<maps::NextHop>]) {
+        let others = other_addresses(image, &numbers.backends.numbers);
         for (ordinal, (backend, &number)) in image.backends.iter().zip(&numbers.backends.numbers).enumerate()
         {
             // The identity holds address and port, so only these can differ.
             self.set_backend_state(number, backend.state);
+            if let Some(other) = self.backends.half_word(number as usize, offset_of!(maps::Backend, other)) {
+                other.store(others.get(ordinal).copied().unwrap_or_default(), Ordering::SeqCst);
+            }
             if let Some(next_hop) = next_hops.get(ordinal).copied().flatten() {
                 self.set_next_hop(number, next_hop);
             }
@@ -260,6 +270,23 @@ pub(crate) fn validity(valid: Option<(i64, i64)>) -> (i64, i64) {
     const SECOND: i64 = 1_000_000_000;
     let Some((first, last)) = valid else { return (i64::MIN, i64::MAX) };
     (first.saturating_mul(SECOND), last.saturating_mul(SECOND).saturating_add(SECOND - 1))
+}
+
+/// For each backend 1 + the number of its address of the other family, 0 without one, by ordinal.
+fn other_addresses(image: &Image, numbers: &[u32]) -> Vec<u32> {
+    let of: HashMap<(u32, &str, bool), u32> = image
+        .backends
+        .iter()
+        .zip(numbers)
+        .map(|(backend, &number)| {
+            ((backend.pool, backend.name.as_str(), ip(backend.addr).is_ipv4()), 1 + number)
+        })
+        .collect();
+    let other = |backend: &bundle::Backend| {
+        let key = (backend.pool, backend.name.as_str(), ip(backend.addr).is_ipv6());
+        of.get(&key).copied().unwrap_or_default()
+    };
+    image.backends.iter().map(other).collect()
 }
 
 fn view<T: bpf::Plain>(maps: &Maps, which: Which, len: usize) -> Result<Mapped<T>, Error> {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
-use aya::EbpfLoader;
 use aya::programs::{ProgramError, Xdp};
+use aya::{Ebpf, EbpfLoader};
 use lb_abi::SCHEMA;
+use lb_abi::image::OP_VERIFY;
 use lb_abi::mode::{MODE_MAGIC, Mode};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ static OBJECT: &[u8] =
 
 /// Name of the function, and of the program in the kernel.
 pub(crate) const NAME: &str = "lbctl";
+/// Likewise of the program that goes on with packets which user space has decided on. It is attached to nothing.
+pub(crate) const RESUME: &str = "lbctl_resume";
 
 /// What makes one program differ from another: all else is in the maps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -34,11 +37,19 @@ fn mode_words(flags: Flags, image_words: u32) -> [u32; size_of::<Mode>() / 4] {
     [MODE_MAGIC, image_words.wrapping_sub(1), flags.fields, flags.ops, flags.features, SCHEMA, 0, 0]
 }
 
-/// Loads the program over `maps`.
+/// The programs of one load, which share their maps and mode.
+#[derive(Debug)]
+pub(crate) struct Programs {
+    pub(crate) packets: OwnedFd,
+    /// Where packets are handed to user space.
+    pub(crate) resume: Option<OwnedFd>,
+}
+
+/// Loads the programs over `maps`.
 ///
 /// # Errors
-/// `Verifier` with the last lines of its log where the kernel refuses the program.
-pub(crate) fn load(maps: &Maps, flags: Flags) -> Result<OwnedFd, Error> {
+/// `Verifier` with the last lines of its log where the kernel refuses one.
+pub(crate) fn load(maps: &Maps, flags: Flags) -> Result<Programs, Error> {
     let object_error =
         |what: &str, cause: &dyn std::error::Error| Error::kernel(what, io::Error::other(chain(cause)));
     // aya takes maps that exist already by their pins alone, so they get some in a file system of this moment.
@@ -52,8 +63,16 @@ pub(crate) fn load(maps: &Maps, flags: Flags) -> Result<OwnedFd, Error> {
         loader.map_pin_path(spec.name, directory.join(spec.name));
     }
     let mut loaded = loader.load(OBJECT).map_err(|e| object_error("load the prebuilt object", &e))?;
-    let program = loaded.program_mut(NAME).ok_or_else(|| {
-        Error::kernel("load the prebuilt object", io::Error::other(format!("it holds no program {NAME}")))
+    let packets = load_one(&mut loaded, NAME)?;
+    let resume = if flags.ops & 1 << OP_VERIFY == 0 { None } else { Some(load_one(&mut loaded, RESUME)?) };
+    Ok(Programs { packets, resume })
+}
+
+fn load_one(loaded: &mut Ebpf, name: &str) -> Result<OwnedFd, Error> {
+    let object_error =
+        |what: &str, cause: &dyn std::error::Error| Error::kernel(what, io::Error::other(chain(cause)));
+    let program = loaded.program_mut(name).ok_or_else(|| {
+        Error::kernel("load the prebuilt object", io::Error::other(format!("it holds no program {name}")))
     })?;
     let program: &mut Xdp = program.try_into().map_err(|e| object_error("load the prebuilt object", &e))?;
     program.load().map_err(|error| match error {

@@ -5,3 +5,4 @@ pub(crate) mod bpf;
 pub(crate) mod mapped;
 pub(crate) mod object;
 pub(crate) mod process;
+pub(crate) mod ring;

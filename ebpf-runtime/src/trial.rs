@@ -1,6 +1,7 @@
 //! Owns running an image without a device: the program in private maps under `BPF_PROG_TEST_RUN`.
 //! Never pins or attaches anything; all of it is gone with the value.
 
+use std::io;
 use std::os::fd::AsFd;
 
 use lb_abi::bundle::Image;
@@ -16,9 +17,11 @@ use crate::error::Error;
 pub use crate::generation::Count;
 use crate::generation::{self, Generation};
 use crate::plane::Plane;
-use crate::program::Flags;
+use crate::program::{self, Flags};
+use crate::resume::{self, Resumed, Resumes, Room};
 use crate::state::{Sizes, Which};
 use crate::sys::bpf::{self, Walk};
+use crate::sys::ring::Ring;
 use crate::sys::{object, process};
 
 /// A loaded image that sees only the frames it is given.
@@ -32,6 +35,16 @@ pub struct Trial {
     room: u32,
     templates: u32,
     swaps: u32,
+    /// The records for user space, and the way back, once they were asked for.
+    slow: Option<Slow>,
+}
+
+/// The reader of what a program hands over, and what runs packets on. Of one plane.
+#[derive(Debug)]
+struct Slow {
+    ring: Ring,
+    resumes: Resumes,
+    room: Room,
 }
 
 /// What the program did with a frame.
@@ -110,7 +123,7 @@ impl Trial {
         plane.write_half(0, &numbers.relocate(image)?);
         plane.clear_fresh(image, &numbers, &[])?;
         let generation = Generation::of(image, &numbers);
-        Ok(Trial { plane, generation, flags, features, room, templates: 0, swaps: 0 })
+        Ok(Trial { plane, generation, flags, features, room, templates: 0, swaps: 0, slow: None })
     }
 
     /// The frames of a bench mix: the first [`maps::TEMPLATE_BYTES`] bytes of each, sent in this order over and over
@@ -177,6 +190,7 @@ impl Trial {
             plane.clear_fresh(image, &numbers, &[])?;
             plane.refresh(image, &numbers, &[]);
             self.plane = plane;
+            self.slow = None;
             self.flags = flags;
         }
         carry::forget_limits(&self.plane.maps, &self.generation.limits_gone(&next))?;
@@ -212,6 +226,117 @@ impl Trial {
     fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<object::TestRan, Error> {
         object::test_run(self.plane.program.as_fd(), frame, ifindex, repeat)
             .map_err(|e| Error::kernel(format!("run a frame of {} bytes", frame.len()), e))
+    }
+
+    fn slow(&mut self) -> Result<&mut Slow, Error> {
+        let slow = match self.slow.take() {
+            Some(slow) => slow,
+            None => {
+                let maps = &self.plane.maps;
+                let program = self.plane.resume.as_ref();
+                let program = program.ok_or_else(|| {
+                    Error::kernel(
+                        "read packets for user space",
+                        io::Error::other("the image hands none over"),
+                    )
+                })?;
+                let ring = Ring::new(maps.fd(Which::Punts), maps.entries(Which::Punts)?)
+                    .map_err(|e| Error::kernel("map the ring buffer into memory", e))?;
+                let resumes = Resumes::new(program.as_fd(), maps)?;
+                Slow { ring, resumes, room: Room::default() }
+            }
+        };
+        Ok(self.slow.insert(slow))
+    }
+
+    /// The packets that the program has handed over since the last call, oldest first.
+    ///
+    /// # Errors
+    /// `Kernel`, also for an image without `verify`.
+    pub fn punts(&mut self) -> Result<Vec<(maps::Punt, Vec<u8>)>, Error> {
+        let slow = self.slow()?;
+        let mut punts = Vec::new();
+        while let Some(punt) =
+            slow.ring.next(|record| resume::punted(record).map(|(punt, frame)| (punt, frame.to_vec())))
+        {
+            punts.extend(punt);
+        }
+        Ok(punts)
+    }
+
+    /// Goes on with a packet by a verdict `lb_abi::maps::RESUME_*`, in this thread's network namespace, and counts it as
+    /// done with.
+    pub fn resume(
+        &mut self,
+        punt: &maps::Punt,
+        frame: &[u8],
+        verdict: u32,
+    ) -> Result<(Resumed, Vec<u8>), Error> {
+        let slow = self.slow()?;
+        let resumed = slow.resumes.run(0, punt, frame, verdict, &mut slow.room)?;
+        slow.resumes.done(punt);
+        Ok((resumed, slow.room.frame().to_vec()))
+    }
+
+    /// Gives a frame that was handed over to the local stack of this thread's network namespace.
+    pub fn pass(&mut self, punt: &maps::Punt, frame: &[u8]) -> Result<(), Error> {
+        let slow = self.slow()?;
+        slow.resumes.pass(0, punt, frame, &mut slow.room)?;
+        slow.resumes.done(punt);
+        Ok(())
+    }
+
+    /// A certificate by ordinal of the current image; others than those there are ignored.
+    pub fn set_certificate(&mut self, ordinal: u32, certificate: maps::Certificate) {
+        if let Some(entry) = self.generation.certificates.get(ordinal as usize) {
+            self.plane.set_certificate(entry.number, certificate);
+        }
+    }
+
+    /// What is added to the clock to have the time of day, in ns.
+    pub fn set_wall(&mut self, wall: i64) {
+        self.plane.set_wall(wall);
+    }
+
+    /// Packets forwarded for each certificate, by ordinal of the current image.
+    pub fn certificate_counts(&self) -> Result<Vec<Count>, Error> {
+        let numbers = self.generation.certificates.iter().map(|entry| entry.number);
+        numbers
+            .map(|number| generation::count_in(&self.plane.maps, Which::CertificateCounts, number))
+            .collect()
+    }
+
+    /// Packets sent to each backend, by ordinal of the current image.
+    pub fn backend_counts(&self) -> Result<Vec<Count>, Error> {
+        let numbers = self.generation.backends.iter().map(|entry| entry.number);
+        numbers.map(|number| generation::count_in(&self.plane.maps, Which::BackendCounts, number)).collect()
+    }
+
+    /// All entries of `SESSIONS`, with dense numbers.
+    pub fn sessions(&self) -> Result<Vec<(maps::SessionKey, maps::Session)>, Error> {
+        let failed = |e| Error::kernel("read the sessions", e);
+        let mut walk = Walk::<maps::SessionKey, maps::Session>::new(self.plane.maps.fd(Which::Sessions), 256);
+        let mut sessions = Vec::new();
+        while let Some((keys, values)) = walk.next_batch().map_err(failed)? {
+            sessions.extend(keys.iter().copied().zip(values.iter().copied()));
+        }
+        sessions.sort_by_key(|(key, _)| *key);
+        Ok(sessions)
+    }
+
+    /// What stands in `TRACKERS`, by ordinal of the current image.
+    pub fn trackers(&self) -> Result<Vec<maps::TrackerState>, Error> {
+        let read = |entry: &generation::Numbered| {
+            bpf::lookup::<u32, maps::TrackerState>(self.plane.maps.fd(Which::Trackers), &entry.number)
+                .map(Option::unwrap_or_default)
+                .map_err(|e| Error::kernel("read a tracker", e))
+        };
+        self.generation.trackers.iter().map(read).collect()
+    }
+
+    /// Instructions the verifier walked for the program that resumes.
+    pub fn verified_instructions_of_resume(&self) -> Result<Option<u32>, Error> {
+        self.plane.resume.as_ref().map(program::verified_instructions).transpose()
     }
 
     /// Clock in ns under `FEATURE_TEST`.
@@ -270,17 +395,15 @@ impl Trial {
         if let Some(number) = flow.backend.checked_sub(1) {
             flow.backend = 1 + ordinal(generation.backends.iter().map(|entry| entry.number), number);
         }
+        if let Some(number) = u32::from(flow.cert).checked_sub(1) {
+            flow.cert = 1 + ordinal(generation.certificates.iter().map(|entry| entry.number), number) as u16;
+        }
         flow
     }
 
     /// Proven flows by ordinal of `Image::trackers`.
     pub fn proven(&self) -> Result<Vec<u64>, Error> {
-        let read = |entry: &generation::Numbered| {
-            bpf::lookup::<u32, maps::TrackerState>(self.plane.maps.fd(Which::Trackers), &entry.number)
-                .map(|state| state.unwrap_or_default().proven)
-                .map_err(|e| Error::kernel("read a tracker", e))
-        };
-        self.generation.trackers.iter().map(read).collect()
+        Ok(self.trackers()?.iter().map(|state| state.proven).collect())
     }
 
     /// Sets the counts of live flows that trackers and backends keep right, as the agent does now and then; under

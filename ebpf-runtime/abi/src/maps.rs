@@ -149,7 +149,9 @@ pub struct Backend {
     /// Live flows that are not closing (`FEATURE_LOAD`); kept as `TrackerState::flows`. Signed, since a flow that was
     /// evicted and one that was counted twice may each take it beyond 0 for a moment.
     pub connections: i64,
-    pub reserved: u64,
+    /// 1 + dense number of the same backend's address of the other family, 0 without one.
+    pub other: u32,
+    pub reserved: u32,
 }
 
 pub const BACKEND_ABSENT: u16 = 0;

@@ -247,6 +247,19 @@ pub(crate) struct TestRan {
     pub(crate) duration: u32,
 }
 
+/// Where a frame is said to have come from.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Origin {
+    /// How many bytes in front of the frame are metadata.
+    pub(crate) meta: u32,
+    /// Interface of this thread's network namespace (0: loopback), and its queue.
+    pub(crate) ifindex: u32,
+    pub(crate) queue: u32,
+}
+
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`: what the program decides on happens (Linux 5.18).
+pub(crate) const TEST_LIVE_FRAMES: u32 = 1 << 1;
+
 /// Runs an XDP program on a frame as if it had come in by `ifindex` of this thread's network namespace (0: loopback).
 pub(crate) fn test_run(
     program: BorrowedFd<'_>,
@@ -254,31 +267,58 @@ pub(crate) fn test_run(
     ifindex: u32,
     repeat: u32,
 ) -> io::Result<TestRan> {
+    let mut out = Vec::new();
+    let from = Origin { ifindex, ..Origin::default() };
+    let (code, duration) = run(program, frame, from, 0, repeat, &mut out)?;
+    Ok(TestRan { code, frame: out, duration })
+}
+
+/// Likewise once, into a buffer that is used again; `input` is the metadata and the frame, and so is what comes back.
+/// With live frames nothing comes back.
+pub(crate) fn test_run_into(
+    program: BorrowedFd<'_>,
+    input: &[u8],
+    from: Origin,
+    flags: u32,
+    out: &mut Vec<u8>,
+) -> io::Result<u32> {
+    run(program, input, from, flags, 1, out).map(|(code, _)| code)
+}
+
+fn run(
+    program: BorrowedFd<'_>,
+    input: &[u8],
+    from: Origin,
+    flags: u32,
+    repeat: u32,
+    out: &mut Vec<u8>,
+) -> io::Result<(u32, u32)> {
     let context = XdpContext {
-        data: 0,
-        data_end: frame.len() as u32,
+        data: from.meta,
+        data_end: input.len() as u32,
         data_meta: 0,
-        ingress_ifindex: ifindex,
-        rx_queue_index: 0,
+        ingress_ifindex: from.ifindex,
+        rx_queue_index: from.queue,
         egress_ifindex: 0,
     };
     // Room for a program that makes the frame longer by encapsulation.
-    let mut out = vec![0u8; frame.len() + 256];
-    let with_context = ifindex != 0;
+    let room = if flags & TEST_LIVE_FRAMES == 0 { input.len() + 256 } else { 0 };
+    out.resize(room, 0);
+    let with_context = from.ifindex != 0 || from.meta != 0;
     let mut attr = TestRun {
         prog_fd: program.as_fd().as_raw_fd() as u32,
         retval: 0,
-        data_size_in: frame.len() as u32,
-        data_size_out: out.len() as u32,
-        data_in: frame.as_ptr() as u64,
-        data_out: out.as_mut_ptr() as u64,
+        data_size_in: input.len() as u32,
+        data_size_out: room as u32,
+        data_in: input.as_ptr() as u64,
+        data_out: if room == 0 { 0 } else { out.as_mut_ptr() as u64 },
         repeat,
         duration: 0,
         ctx_size_in: if with_context { size_of::<XdpContext>() as u32 } else { 0 },
         ctx_size_out: 0,
         ctx_in: if with_context { std::ptr::from_ref(&context) as u64 } else { 0 },
         ctx_out: 0,
-        flags: 0,
+        flags,
         cpu: 0,
         batch_size: 0,
         pad: 0,
@@ -286,5 +326,5 @@ pub(crate) fn test_run(
     // SAFETY: input, output and context live until the call returns and have the lengths given.
     unsafe { bpf(Command::ProgTestRun, &mut attr) }?;
     out.truncate(attr.data_size_out as usize);
-    Ok(TestRan { code: attr.retval, frame: out, duration: attr.duration })
+    Ok((attr.retval, attr.duration))
 }

@@ -3,8 +3,8 @@
 use ebpf_runtime::trial::{Action, Trial};
 use lb_abi::image::*;
 use lb_abi::mode::{
-    FEATURE_DST4, FEATURE_DST6, FEATURE_FORWARD, FEATURE_HASH, FEATURE_REPLY, FEATURE_SRC4, FEATURE_SRC6,
-    FEATURE_TEST,
+    FEATURE_DST4, FEATURE_DST6, FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD, FEATURE_REPLY, FEATURE_SRC4,
+    FEATURE_SRC6, FEATURE_TEST, FEATURE_XSK,
 };
 use lb_abi::reason::Reason;
 
@@ -162,9 +162,14 @@ fn all_features_at_once_are_verified_in_half_of_what_the_kernel_allows() {
     let mut tree = Tree::new();
     let entry = tree.end(END_PASS);
     let features = FEATURE_SRC4 | FEATURE_SRC6 | FEATURE_DST4 | FEATURE_DST6;
-    let mut image = tree.finish(entry, features | FEATURE_FORWARD | FEATURE_REPLY | FEATURE_HASH);
+    let features = features | FEATURE_FORWARD | FEATURE_REPLY | FEATURE_HASH | FEATURE_LOAD | FEATURE_XSK;
+    let mut image = tree.finish(entry, features);
     image.fields = ALL_FIELDS.iter().map(|field| field.bit()).sum();
-    image.ops = (0..=OP_END).map(|op| 1 << op).sum();
-    let instructions = Trial::load(&image, 0).expect("root").verified_instructions().expect("a number");
+    image.ops = (0..=OP_VERIFY).map(|op| 1 << op).sum();
+    let trial = Trial::load(&image, 0).expect("root");
+    let instructions = trial.verified_instructions().expect("a number");
+    let resume = trial.verified_instructions_of_resume().expect("a number").expect("the second program");
+    println!("{instructions} and {resume} verified instructions");
     assert!(instructions < 500_000, "{instructions} verified instructions");
+    assert!(resume < 500_000, "{resume} verified instructions of the program that resumes");
 }

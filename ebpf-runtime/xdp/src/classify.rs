@@ -18,6 +18,9 @@ use crate::{
 /// Fields between `Proto` and `Flow`.
 const SELDOM: u64 = ((Field::Flow.bit() - 1) & !(Field::TcpFlags.bit() - 1)) as u64;
 
+/// Fields that are known once the flow was asked for.
+const LATE: u64 = (Field::Flow.bit() | Field::Cert.bit()) as u64;
+
 /// Walks a decision table: the next node for the fields in `mask`, from the row at `root`.
 #[inline(always)]
 pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32) -> u32 {
@@ -44,7 +47,9 @@ pub fn decide(image: &Image, p: &mut Packet, mask: u32, root: u32) -> u32 {
     if mask & SELDOM != 0 {
         fields! { TcpFlags IcmpType IcmpCode Len Ttl Dscp Vlan Frag }
     }
-    fields! { Flow }
+    if mask & LATE != 0 {
+        fields! { Flow Cert }
+    }
     row
 }
 

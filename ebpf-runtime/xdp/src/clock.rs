@@ -1,5 +1,7 @@
 //! Owns time and chance: the kernel's, or those of a test. Never what they decide.
 
+use core::mem::offset_of;
+
 use aya_ebpf::helpers::generated::{bpf_get_prandom_u32, bpf_ktime_get_coarse_ns};
 use lb_abi::{
     hash,
@@ -18,6 +20,27 @@ use crate::{
 #[inline(always)]
 pub fn control() -> Option<*mut Control> {
     CONTROL.get_ptr_mut(key(0))
+}
+
+/// Gives the packet its half of the image, and the number of the generation: one load, as the runtime stores them.
+#[inline(always)]
+pub fn begin(p: &mut Packet) -> Option<()> {
+    const _: () = assert!(offset_of!(Control, current) == 0 && offset_of!(Control, generation) == 4);
+    let control = control()?;
+    // SAFETY: an aligned word of an array map.
+    let word = unsafe { core::ptr::read_volatile(control.cast::<u64>()) };
+    p.half = word as u32;
+    p.generation = (word >> 32) as u32;
+    Some(())
+}
+
+/// Wall clock in ns since 1970, as coarse as `now`.
+#[inline(always)]
+pub fn wall(p: &mut Packet) -> i64 {
+    // SAFETY: an aligned word of an array map.
+    let ahead =
+        control().map_or(0, |control| unsafe { core::ptr::read_volatile(&raw const (*control).wall) });
+    (now(p) as i64).wrapping_add(ahead)
 }
 
 /// Coarse monotonic time in ns, one reading a packet. It steps by the kernel's jiffy (4 ms at HZ 250).

@@ -2,8 +2,12 @@
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_abi::{
-    image::{FLAG_ACK, FLAG_RST, Field},
-    maps::{DIR_ORIGINAL, FLOW_CLOSING, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED, Flow, FlowKey},
+    image::{FLAG_ACK, FLAG_RST, Field, OP_VERIFY},
+    maps::{
+        DIR_ORIGINAL, FLOW_CLOSING, FLOW_IS_PENDING, FLOW_IS_SESSION, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED,
+        Flow, FlowKey,
+    },
+    mode::FEATURE_LOAD,
     reason::Reason,
 };
 
@@ -11,11 +15,12 @@ use crate::{
     atomic, clock, count, flow,
     flow::{EXISTS, TABLE_NEW, TABLE_PROVEN, remove},
     frame::key,
-    maps::{FLOWS_ANSWERED, FLOWS_PROVEN, TRACKERS},
+    load,
+    maps::{FLOWS_ANSWERED, FLOWS_PROVEN, TRACKERS, feature, op_occurs},
     packet::Packet,
     parse::TCP,
     plan::{FLOW_KNOWN, FLOW_NONE, LEAVES_NEW, NEXT, drop, dropped},
-    start,
+    session, start,
 };
 
 /// `E2BIG` of `include/uapi/asm-generic/errno-base.h`, as a hash map without room answers.
@@ -29,15 +34,36 @@ pub fn commit(p: &mut Packet, live: *mut Flow) -> Result<(), u32> {
     }
     if p.plan.flow == FLOW_KNOWN && p.plan.leaves != LEAVES_NEW {
         // SAFETY: the packet's live flow; the plan says that there is one.
-        if let Some(flow) = unsafe { live.as_mut() } {
-            known(p, flow);
+        let Some(flow) = (unsafe { live.as_mut() }) else { return Ok(()) };
+        if op_occurs(OP_VERIFY)
+            && let Some(reason) = dropped(keep_session(p, flow))
+        {
+            return Err(reason);
         }
+        known(p, flow);
         return Ok(());
     }
     match dropped(start::start(p)) {
         Some(reason) => Err(reason),
         None => Ok(()),
     }
+}
+
+/// Keeps the flow's session alive, once a tick: `NEXT`, or a drop.
+#[inline(always)]
+fn keep_session(p: &mut Packet, flow: &Flow) -> u32 {
+    let planned = p.plan.tracker.id != 0 && p.plan.session != 0;
+    let joins = planned && p.plan.session != flow.cert as u32;
+    if flow.last == clock::tick(p) && !joins {
+        return NEXT;
+    }
+    if planned {
+        return session::commit(p, (flow.dir != DIR_ORIGINAL) as u32);
+    }
+    if flow.flags & FLOW_IS_SESSION != 0 {
+        session::touch(flow.tracker as u32, (flow.cert as u32).wrapping_sub(1), clock::tick(p));
+    }
+    NEXT
 }
 
 /// The usual packet of a known flow changes one or two words of its own entry; everything else is `settle`'s.
@@ -69,9 +95,18 @@ fn known(p: &mut Packet, flow: &mut Flow) {
         || p.plan.sets_isn != 0
         || timeout != flow.timeout
         || half_open != flow.half_open
+        || (op_occurs(OP_VERIFY) && marks(p, flow) != (flow.flags & FLOW_IS_SESSION, flow.cert))
     {
         settle(p, flow, timeout, half_open);
     }
+}
+
+/// Whether the flow is a session's, and its certificate, once the packet is committed.
+#[inline(always)]
+fn marks(p: &Packet, flow: &Flow) -> (u8, u16) {
+    let session = p.plan.tracker.id != 0 && p.plan.session != 0;
+    let flags = if session { FLOW_IS_SESSION } else { flow.flags & FLOW_IS_SESSION };
+    (flags, if p.plan.cert != 0 { p.plan.cert as u16 } else { flow.cert })
 }
 
 /// Writes what both entries of a flow must know, and moves them where they belong now.
@@ -85,6 +120,24 @@ pub extern "C" fn settle(p: *mut Packet, own: *mut Flow, timeout: u32, half_open
     let (was, state) = (own.state as u32, p.plan.state);
     flow::pair_key(&mut p.other, own, p.proto);
     let fins = p.plan.fins as u8;
+    let (mut flags, mut cert) = (own.flags & FLOW_IS_SESSION, own.cert);
+    if op_occurs(OP_VERIFY) {
+        let joins = flags;
+        (flags, cert) = marks(p, own);
+        if feature(FEATURE_LOAD) && flags != joins && was != FLOW_CLOSING as u32 {
+            load::count(own.tracker as u32 + 1, 0, 0, 1);
+        }
+        // Its earlier packets may be in user space still, and those behind it will not have to go there.
+        if p.resumed != 0 && own.dir == DIR_ORIGINAL && cert != own.cert {
+            own.flags |= FLOW_IS_PENDING;
+        }
+        own.flags |= flags;
+        own.cert = cert;
+    }
+    if feature(FEATURE_LOAD) && state == FLOW_CLOSING as u32 && was != state {
+        let tracker = if flags != 0 { own.tracker as u32 + 1 } else { 0 };
+        load::count(tracker, own.backend, own.identity, u64::MAX);
+    }
     own.state = state as u8;
     own.fins = fins;
     own.timeout = timeout;
@@ -101,6 +154,10 @@ pub extern "C" fn settle(p: *mut Packet, own: *mut Flow, timeout: u32, half_open
         pair.fins = fins;
         pair.timeout = timeout;
         pair.half_open = half_open;
+        if op_occurs(OP_VERIFY) {
+            pair.flags |= flags;
+            pair.cert = cert;
+        }
         if p.plan.sets_isn != 0 && pair.dir == DIR_ORIGINAL {
             pair.isn = p.plan.isn;
         }

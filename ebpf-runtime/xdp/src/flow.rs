@@ -6,13 +6,13 @@ use core::ptr::null_mut;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use lb_abi::{
     image::Field,
-    maps::{DIR_ORIGINAL, DIR_REPLY, Flow, FlowKey},
+    maps::{DIR_ORIGINAL, DIR_REPLY, FLOW_IS_PENDING, Flow, FlowKey},
     reason::Reason,
 };
 
 use crate::{
     addr, clock, count,
-    maps::{FLOWS_ANSWERED, FLOWS_NEW, FLOWS_PROVEN},
+    maps::{FLOWS_ANSWERED, FLOWS_NEW, FLOWS_PROVEN, fields},
     packet::{NO_HOP, Packet, set_hop, set_marks, set_proto},
     parse::TCP,
 };
@@ -54,13 +54,17 @@ pub fn settled(p: &Packet) -> u32 {
 }
 
 /// The live flow of the packet and, in `Packet::table`, where it stands; null if there is none. Gives the field `flow`
-/// its value.
+/// its value, and `cert` the one that its flow has.
 #[inline(always)]
 pub fn lookup(p: &mut Packet) -> *mut Flow {
     let flow = find(p);
     // SAFETY: the packet's live flow, or null.
-    let value = unsafe { flow.as_ref() }.map_or(0, |flow| 1 + flow.tracker as u32);
-    p.set(Field::Flow, value);
+    let live = unsafe { flow.as_ref() };
+    p.set(Field::Flow, live.map_or(0, |flow| 1 + flow.tracker as u32));
+    if fields() & Field::Cert.bit() != 0 {
+        let cert = live.map_or(0, |flow| flow.cert as u32);
+        p.set(Field::Cert, if cert == 0 { Field::Cert.absent() } else { cert - 1 });
+    }
     flow
 }
 
@@ -166,7 +170,7 @@ pub fn mirror(p: &mut Packet, flow: &Flow) {
     pair.acked = 0;
     set_hop(&mut pair.next_hop, &NO_HOP);
     pair.resolved = 0;
-    set_marks(pair, flow.fins as u32, flow.flags as u32, flow.cert as u32);
+    set_marks(pair, flow.fins as u32, (flow.flags & !FLOW_IS_PENDING) as u32, flow.cert as u32);
     pair.pool = flow.pool;
     pair.half_open = flow.half_open;
 }

@@ -6,19 +6,22 @@ use aya_ebpf::{
     helpers::generated::{bpf_fib_lookup, bpf_redirect},
 };
 use lb_abi::{
-    image::Field,
+    image::{Field, OP_VERIFY},
     maps::{BACKEND_ABSENT, DIR_REPLY, Flow, NEXT_HOP_TICKS},
+    mode::FEATURE_LOAD,
     reason::Reason,
 };
 
 use crate::{
-    addr, clock, commit,
+    addr, clock, commit, count,
     frame::Frame,
+    maps::{feature, op_occurs},
     martian,
     packet::{Packet, set_hop},
     plan::{FLOW_KNOWN, LEAVES_AS_IS, LEAVES_KEPT, LEAVES_NEW},
-    rewrite,
+    rewrite, session, strip,
     translate::backend,
+    verify,
 };
 
 /// `AF_INET` and `AF_INET6`.
@@ -49,9 +52,32 @@ pub fn forward(ctx: *mut xdp_md, p: &mut Packet, flow: *mut Flow) -> Result<u32,
     }
     // SAFETY: the context is valid for the whole run.
     let ingress = unsafe { (*ctx).ingress_ifindex };
-    next_hop(ctx, p, flow, ingress)?;
+    let mut end = None;
+    if op_occurs(OP_VERIFY) && p.plan.strip != 0 {
+        end = strip::end(&Frame::new(ctx), p);
+    }
+    let length = end.map_or(p.get(Field::Len), |end| end.wrapping_sub(p.l3));
+    next_hop(ctx, p, flow, ingress, length)?;
+    // What the commit moves to another table another flow may take the place of.
+    // SAFETY: the packet's live flow, or null.
+    let live = unsafe { flow.as_ref() };
+    let backend = if session::replies(p, live) { 0 } else { p.plan.backend };
+    let cert = if op_occurs(OP_VERIFY) { verify::of_packet(p, live) } else { 0 };
     commit::commit(p, flow)?;
-    rewrite::rewrite(&Frame::new(ctx), p)?;
+    let frame = Frame::new(ctx);
+    if let Some(end) = end {
+        strip::mend(&frame, p, end)?;
+    }
+    rewrite::rewrite(&frame, p)?;
+    if op_occurs(OP_VERIFY) {
+        count::certificate(cert, p.frame_len);
+    }
+    if feature(FEATURE_LOAD) {
+        count::backend(backend, p.frame_len);
+    }
+    if let Some(end) = end {
+        strip::shorten(ctx, p, end)?;
+    }
     if p.plan.hop.ifindex == ingress {
         return Ok(XDP_TX);
     }
@@ -61,7 +87,7 @@ pub fn forward(ctx: *mut xdp_md, p: &mut Packet, flow: *mut Flow) -> Result<u32,
 
 /// Puts the next hop into the plan: the flow's own while it is fresh, the backend's, or the routing table's.
 #[inline(always)]
-fn next_hop(ctx: *mut xdp_md, p: &mut Packet, flow: *mut Flow, ingress: u32) -> Result<(), u32> {
+fn next_hop(ctx: *mut xdp_md, p: &mut Packet, flow: *mut Flow, ingress: u32, length: u32) -> Result<(), u32> {
     // SAFETY: the packet's live flow, or null.
     let mut flow = unsafe { flow.as_mut() };
     // Its next hop is for the tuple that the flow leaves with.
@@ -93,7 +119,7 @@ fn next_hop(ctx: *mut xdp_md, p: &mut Packet, flow: *mut Flow, ingress: u32) -> 
             return Ok(());
         }
     }
-    ask(ctx, p, ingress)?;
+    ask(ctx, p, ingress, length)?;
     if let Some(flow) = flow {
         flow.resolved = clock::tick(p);
         set_hop(&mut flow.next_hop, &p.plan.hop);
@@ -101,9 +127,9 @@ fn next_hop(ctx: *mut xdp_md, p: &mut Packet, flow: *mut Flow, ingress: u32) -> 
     Ok(())
 }
 
-/// Asks the kernel's routing table, as for a packet that it forwards itself.
+/// Asks the kernel's routing table, as for a packet of so many bytes from the IP header on that it forwards itself.
 #[inline(always)]
-fn ask(ctx: *mut xdp_md, p: &mut Packet, ingress: u32) -> Result<(), u32> {
+fn ask(ctx: *mut xdp_md, p: &mut Packet, ingress: u32, length: u32) -> Result<(), u32> {
     let out = if p.plan.leaves == LEAVES_AS_IS { &p.key } else { &p.plan.out };
     let (mut src, mut dst) = (addr::read(&out.src), addr::read(&out.dst));
     let (mut family, mut class) = (INET6, 0);
@@ -115,7 +141,7 @@ fn ask(ctx: *mut xdp_md, p: &mut Packet, ingress: u32) -> Result<(), u32> {
     }
     let ports = (out.sport.to_be() as u64) << 16 | (out.dport.to_be() as u64) << 32;
     let mut fib: FibLookup = [
-        family | (p.proto as u64 & 0xff) << 8 | ports | (p.get(Field::Len) as u64) << 48,
+        family | (p.proto as u64 & 0xff) << 8 | ports | (length as u64) << 48,
         ingress as u64 | (class as u64) << 32,
         src[0],
         src[1],

@@ -18,22 +18,31 @@ mod forward;
 mod frame;
 mod image;
 mod limit;
+mod load;
 mod maps;
 mod martian;
 mod packet;
 mod parse;
 mod parse6;
 mod plan;
+mod punt;
 mod reply;
+mod resume;
 mod rewrite;
+mod session;
 mod start;
+mod strip;
 mod track;
 mod translate;
+mod verify;
 
 use core::ptr::null_mut;
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS},
+        xdp_md,
+    },
     macros::xdp,
     programs::XdpContext,
 };
@@ -42,7 +51,7 @@ use lb_abi::{
         BEFORE_MATCH, BEFORE_PASS, END_DROP, END_FORWARD, END_PASS, END_REPLY_ECHO, FRAG_NONE, Field,
         H_ENTRY, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED, L_UNIT, LIMIT_CONNS, MAX_STEPS, N_COUNTER,
         N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0, N_P1, N_P2, OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT, OP_TRACK,
-        OP_TRANSLATE, OP_TRANSLATE_BACK,
+        OP_TRANSLATE, OP_TRANSLATE_BACK, OP_VERIFY, VERIFY_EXITS,
     },
     maps::Flow,
     mode::{FEATURE_BENCH, FEATURE_BENCH_FLOOR, FEATURE_FORWARD, FEATURE_REPLY},
@@ -56,7 +65,11 @@ use crate::{
     packet::Packet,
     parse::TCP,
     plan::{EXIT_A, EXIT_B, NEXT, dropped},
+    verify::{LEAVES_BY, PUNTED},
 };
+
+/// Besides `END_*`: the packet is to be handed to user space.
+const END_PUNT: u32 = 0x100;
 
 #[xdp]
 pub fn lbctl(ctx: XdpContext) -> u32 {
@@ -82,25 +95,39 @@ fn way(ctx: &XdpContext) -> Result<u32, u32> {
             return Ok(XDP_PASS);
         }
     }
-    let control = clock::control().ok_or(NO_IMAGE)?;
-    // SAFETY: a value of an array map lives as long as the map; the runtime's store to `current` is one word.
-    p.half = unsafe { core::ptr::read_volatile(&raw const (*control).current) };
+    clock::begin(p).ok_or(NO_IMAGE)?;
     let image = Image::open(p.half).ok_or(NO_IMAGE)?;
-    if let Err(reason) = parse::parse(&frame, p) {
-        return before_tree(&image, reason);
+    if let Some(action) = before(&frame, &image, p)? {
+        return Ok(action);
+    }
+    let (last, flow) = walk(ctx.ctx, &image, p)?;
+    end(ctx.ctx, p, last, flow)
+}
+
+/// Parses the packet; `Some` is what becomes of one that does not enter the tree.
+#[inline(always)]
+fn before(frame: &Frame, image: &Image, p: &mut Packet) -> Result<Option<u32>, u32> {
+    if let Err(reason) = parse::parse(frame, p) {
+        return before_tree(image, reason).map(Some);
     }
     if p.get(Field::Frag) != FRAG_NONE {
         if image.header(H_FRAGMENTS) != BEFORE_MATCH {
-            return before_tree(&image, Reason::Fragment);
+            return before_tree(image, Reason::Fragment).map(Some);
         }
         count::reason(Reason::Fragment as u32);
     }
-    let (end, flow) = walk(&image, p)?;
+    Ok(None)
+}
+
+/// Carries out the end of the chain.
+#[inline(always)]
+fn end(ctx: *mut xdp_md, p: &mut Packet, end: u32, flow: *mut Flow) -> Result<u32, u32> {
     match end {
         END_DROP => Ok(XDP_DROP),
         END_PASS => Ok(XDP_PASS),
-        END_FORWARD if feature(FEATURE_FORWARD) => forward::forward(ctx.ctx, p, flow),
-        END_REPLY_ECHO if feature(FEATURE_REPLY) => reply::echo(ctx.ctx, p),
+        END_FORWARD if feature(FEATURE_FORWARD) => forward::forward(ctx, p, flow),
+        END_REPLY_ECHO if feature(FEATURE_REPLY) => reply::echo(ctx, p),
+        END_PUNT if op_occurs(OP_VERIFY) => punt::punt(ctx, p),
         _ => Err(Reason::BadImage as u32),
     }
 }
@@ -128,13 +155,13 @@ fn before_tree(image: &Image, reason: Reason) -> Result<u32, u32> {
 /// The way is walked in two loops, before and after the flow is asked for, since the verifier walks a loop once for
 /// each kind of pointer that it carries.
 #[inline(always)]
-fn walk(image: &Image, p: &mut Packet) -> Result<(u32, *mut Flow), u32> {
+fn walk(ctx: *mut xdp_md, image: &Image, p: &mut Packet) -> Result<(u32, *mut Flow), u32> {
     let mut node = image.header(H_ENTRY);
-    if let Some(end) = steps::<false>(image, p, &mut node, null_mut())? {
+    if let Some(end) = steps::<false>(ctx, image, p, &mut node, null_mut())? {
         return Ok((end, null_mut()));
     }
     let flow = flow::lookup(p);
-    match steps::<true>(image, p, &mut node, flow)? {
+    match steps::<true>(ctx, image, p, &mut node, flow)? {
         Some(end) => Ok((end, flow)),
         None => Err(Reason::BadImage as u32),
     }
@@ -144,6 +171,7 @@ fn walk(image: &Image, p: &mut Packet) -> Result<(u32, *mut Flow), u32> {
 /// without it; that one is not yet counted.
 #[inline(always)]
 fn steps<const ASKED: bool>(
+    ctx: *mut xdp_md,
     image: &Image,
     p: &mut Packet,
     node: &mut u32,
@@ -175,6 +203,17 @@ fn steps<const ASKED: bool>(
             OP_TRACK if ASKED && op_occurs(OP_TRACK) => track::track(p, flow, p0),
             OP_TRANSLATE if ASKED && op_occurs(OP_TRANSLATE) => translate::translate(p, flow, p0),
             OP_TRANSLATE_BACK if ASKED && op_occurs(OP_TRANSLATE_BACK) => translate::translate_back(p, flow),
+            OP_VERIFY if ASKED && op_occurs(OP_VERIFY) => match verify::verify(ctx, p, flow, p0) {
+                PUNTED => {
+                    p.asked.node = *node;
+                    return Ok(Some(END_PUNT));
+                }
+                way if way.wrapping_sub(LEAVES_BY) < VERIFY_EXITS as u32 => {
+                    *node = image.word(at.word(N_P1).wrapping_add(way.wrapping_sub(LEAVES_BY)));
+                    continue;
+                }
+                way => way,
+            },
             OP_END => return Ok(Some(p0)),
             _ => return Err(Reason::BadImage as u32),
         };
@@ -192,7 +231,8 @@ fn steps<const ASKED: bool>(
 #[inline(always)]
 fn asks_for_flow(image: &Image, p: &Packet, op: u32, p0: u32) -> bool {
     match op {
-        OP_DECIDE => fields() & p0 & Field::Flow.bit() != 0,
+        OP_DECIDE => fields() & p0 & (Field::Flow.bit() | Field::Cert.bit()) != 0,
+        OP_VERIFY => op_occurs(OP_VERIFY),
         OP_LIMIT if op_occurs(OP_LIMIT) => {
             p.proto != TCP && image.word(p0.wrapping_add(L_UNIT as u32)) == LIMIT_CONNS
         }

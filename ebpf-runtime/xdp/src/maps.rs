@@ -9,13 +9,13 @@ use lb_abi::{
     SCHEMA,
     maps::{
         Backend, Certificate, Control, Counter, Flow, FlowKey, LimitKey, LimitState, Pending, PoolState,
-        PuntKey, Resume, Session, SessionKey, Template, TrackerState,
+        PuntKey, RESUME_SLOTS, Resume, Session, SessionKey, Template, TrackerState,
     },
     mode::{MODE_MAGIC, Mode},
     reason::REASON_COUNT,
 };
 
-use crate::packet::Packet;
+use crate::{packet::Packet, punt::Record};
 
 /// `BPF_F_MMAPABLE` of `include/uapi/linux/bpf.h`.
 const MMAPABLE: u32 = 1 << 10;
@@ -125,6 +125,14 @@ pub static PENDING: Array<Pending> = Array::with_max_entries(1, MMAPABLE);
 /// What user space has decided.
 #[map]
 pub static RESUMES: Array<Resume> = Array::with_max_entries(1, MMAPABLE);
+
+/// Records in the making, one a CPU for each of the two programs.
+#[map]
+pub static RECORDS: PerCpuArray<Record> = PerCpuArray::with_max_entries(2, 0);
+
+/// Packets that are resumed, by slot of `RESUMES`: outside of the network's path one run may interrupt another.
+#[map]
+pub static RESUMED: Array<Packet> = Array::with_max_entries(RESUME_SLOTS, 0);
 
 /// Packets of a bench mix; only looked at with `FEATURE_BENCH`.
 #[map]

@@ -3,10 +3,10 @@
 
 use lb_abi::{
     image::{FRAG_NONE, Field},
-    maps::{Flow, FlowKey, NextHop},
+    maps::{Flow, FlowKey, NextHop, Session},
 };
 
-use crate::{maps::PACKET, plan::Plan};
+use crate::{maps::PACKET, plan::Plan, verify::Asked};
 
 /// Room for a value of each field; a power of two, so that no index needs a check that could panic.
 const SLOTS: usize = 16;
@@ -33,8 +33,9 @@ pub struct Packet {
     pub ack: u32,
     /// Values of the fields by `Field`; the addresses' are not here, and the flow's only once it was asked for.
     pub field: [u32; SLOTS],
-    /// Which half of the image this packet follows.
+    /// Which half of the image this packet follows, and the generation's number.
     pub half: u32,
+    pub generation: u32,
     /// Once the flow tables have been asked: 1 if anything stands under the packet's own key, live or not, and the
     /// table in which its live flow stands.
     pub stale: u32,
@@ -48,6 +49,13 @@ pub struct Packet {
     pub other: FlowKey,
     pub third: FlowKey,
     pub entry: Flow,
+    pub session: Session,
+    /// What `verify` leaves to user space.
+    pub asked: Asked,
+    /// 1 if a session began with this packet.
+    pub born: u32,
+    /// 1 in the program that resumes, and never written in the other.
+    pub resumed: u32,
     /// Next template of a bench; outlives the packet.
     pub template: u32,
 }

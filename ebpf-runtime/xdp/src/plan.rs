@@ -2,12 +2,12 @@
 //! Never carries it out; `commit.rs` and `rewrite.rs` do.
 
 use lb_abi::{
-    image::{T_HALF_OPEN, T_ID, T_IDLE_TCP, T_IDLE_UDP, T_MAX},
+    image::{OP_VERIFY, T_HALF_OPEN, T_ID, T_IDLE_TCP, T_IDLE_UDP, T_MAX},
     maps::{FlowKey, NextHop},
     reason::Reason,
 };
 
-use crate::image::Image;
+use crate::{image::Image, maps::op_occurs};
 
 /// The tracker that the packet passed last; `id` is 0 for none, else 1 + its dense number.
 #[repr(C)]
@@ -19,6 +19,8 @@ pub struct Tracker {
     pub half_open: u32,
     /// Greatest number of proven flows.
     pub max: u32,
+    /// Offset of its descriptor.
+    pub at: u32,
 }
 
 impl Tracker {
@@ -29,6 +31,7 @@ impl Tracker {
         self.idle_udp = image.word(descriptor.wrapping_add(T_IDLE_UDP as u32));
         self.half_open = image.word(descriptor.wrapping_add(T_HALF_OPEN as u32));
         self.max = image.word(descriptor.wrapping_add(T_MAX as u32));
+        self.at = descriptor;
     }
 }
 
@@ -61,6 +64,11 @@ pub struct Plan {
     /// The next hop, and 1 if the routing table was asked for it just now.
     pub hop: NextHop,
     pub asked: u32,
+    /// 1 + the number of the certificate that `verify` accepted, 0 for none; and not 0 if the trailer is to be cut off.
+    pub cert: u32,
+    pub strip: u32,
+    /// 1 + the number of the certificate whose session with the tracker it is, 0 if the tracker has none.
+    pub session: u32,
 }
 
 impl Plan {
@@ -73,6 +81,10 @@ impl Plan {
         self.backend = 0;
         self.identity = 0;
         self.asked = 0;
+        if op_occurs(OP_VERIFY) {
+            self.cert = 0;
+            self.strip = 0;
+        }
     }
 }
 

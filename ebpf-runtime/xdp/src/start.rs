@@ -2,7 +2,9 @@
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_abi::{
-    maps::{DIR_ORIGINAL, DIR_REPLY, FLOW_NEW},
+    image::OP_VERIFY,
+    maps::{DIR_ORIGINAL, DIR_REPLY, FLOW_CLOSING, FLOW_IS_PENDING, FLOW_IS_SESSION, FLOW_NEW},
+    mode::FEATURE_LOAD,
     reason::Reason,
 };
 
@@ -10,10 +12,12 @@ use crate::{
     addr, atomic, clock, flow,
     flow::{EXISTS, TABLE_NEW, TABLE_PROVEN, remove},
     frame::key,
-    maps::{FLOWS_NEW, TRACKERS},
+    load,
+    maps::{FLOWS_NEW, TRACKERS, feature, op_occurs},
     packet::{NO_HOP, Packet, set_hop, set_marks, set_proto},
     parse::TCP,
-    plan::{LEAVES_AS_IS, LEAVES_NEW, NEXT, drop},
+    plan::{LEAVES_AS_IS, LEAVES_NEW, NEXT, drop, dropped},
+    session,
     translate::backend,
 };
 
@@ -50,6 +54,13 @@ pub extern "C" fn start(p: *mut Packet) -> u32 {
     if p.reply_stale != 0 {
         delete(p, 1);
     }
+    let keyed = op_occurs(OP_VERIFY) && p.plan.session != 0;
+    if keyed {
+        let way = session::commit(p, 0);
+        if dropped(way).is_some() {
+            return way;
+        }
+    }
     fill(p);
     match FLOWS_NEW.insert(&p.other, &p.entry, BPF_NOEXIST as u64) {
         Ok(()) => {}
@@ -67,6 +78,11 @@ pub extern "C" fn start(p: *mut Packet) -> u32 {
         // SAFETY: an aligned word of an array map.
         unsafe { atomic::fetch_add(&raw mut (*backend).flows, 1) };
     }
+    if feature(FEATURE_LOAD) {
+        let tracker = if keyed { p.plan.tracker.id } else { 0 };
+        let backend = if p.plan.leaves == LEAVES_NEW { p.plan.backend } else { 0 };
+        load::count(tracker, backend, p.plan.identity, 1);
+    }
     NEXT
 }
 
@@ -82,6 +98,8 @@ pub extern "C" fn delete(p: *mut Packet, reply: u32) -> u32 {
         // SAFETY: an entry of a flow table, or null.
         let Some(entry) = (unsafe { flow::entry(table, key_of).as_ref() }) else { continue };
         let (tracker, dir) = (entry.tracker as u32, entry.dir);
+        let (backend, identity, open) = (entry.backend, entry.identity, entry.state != FLOW_CLOSING);
+        let session = entry.flags & FLOW_IS_SESSION != 0;
         flow::pair_key(&mut p.third, entry, p.proto);
         // SAFETY: as above.
         let paired =
@@ -90,6 +108,9 @@ pub extern "C" fn delete(p: *mut Packet, reply: u32) -> u32 {
         let other = paired && remove(table, &p.third);
         // Several CPUs may be deleting the flow at once: it is counted by the one that removes its original direction.
         let counts = if dir == DIR_ORIGINAL { own } else { other };
+        if feature(FEATURE_LOAD) && counts && open {
+            load::count(if session { tracker + 1 } else { 0 }, backend, identity, u64::MAX);
+        }
         if table == TABLE_PROVEN
             && counts
             && let Some(tracker) = TRACKERS.get_ptr_mut(key(tracker))
@@ -131,7 +152,15 @@ fn fill(p: &mut Packet) {
     entry.acked = 0;
     set_hop(&mut entry.next_hop, &NO_HOP);
     entry.resolved = 0;
-    set_marks(entry, 0, 0, 0);
+    let (mut flags, mut cert) = (0, 0);
+    if op_occurs(OP_VERIFY) {
+        cert = p.plan.cert;
+        if p.plan.session != 0 {
+            flags = FLOW_IS_SESSION as u32;
+            cert = p.plan.session;
+        }
+    }
+    set_marks(entry, 0, flags, cert);
     entry.pool = p.plan.pool;
     entry.half_open = p.plan.tracker.half_open;
 }
@@ -141,6 +170,9 @@ fn fill(p: &mut Packet) {
 fn turn(p: &mut Packet) {
     let entry = &mut p.entry;
     entry.dir = DIR_ORIGINAL;
+    if op_occurs(OP_VERIFY) && p.resumed != 0 {
+        entry.flags |= FLOW_IS_PENDING;
+    }
     addr::write(&mut entry.src, addr::read(&p.plan.out.src));
     addr::write(&mut entry.dst, addr::read(&p.plan.out.dst));
     entry.sport = p.plan.out.sport;

@@ -1,7 +1,10 @@
 //! Owns the stage `track`, and what a packet makes of its flow's state. Never writes a flow: it plans.
 
 use lb_abi::{
-    image::{FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_NONE, Field, T_ID, T_MAX},
+    image::{
+        FLAG_ACK, FLAG_FIN, FLAG_RST, FLAG_SYN, FRAG_NONE, Field, OP_VERIFY, T_FLAGS, T_ID, T_MAX,
+        TRACK_CERTIFICATE,
+    },
     maps::{DIR_ORIGINAL, FIN_ORIGINAL, FIN_REPLY, FLOW_CLOSING, FLOW_NEW, FLOW_PROVEN, FLOW_REPLIED, Flow},
     reason::Reason,
 };
@@ -10,10 +13,11 @@ use crate::{
     flow,
     frame::key,
     image::Image,
-    maps::TRACKERS,
+    maps::{TRACKERS, op_occurs},
     packet::Packet,
     parse::TCP,
     plan::{EXIT_A, EXIT_B, FLOW_KNOWN, FLOW_STARTS, NEXT, drop},
+    session, verify,
 };
 
 /// Plans the next state of a known flow, or a new flow of the tracker at `descriptor`. Exits `full` and `invalid`.
@@ -27,7 +31,11 @@ pub extern "C" fn track(p: *mut Packet, flow: *mut Flow, descriptor: u32) -> u32
         return drop(Reason::Untranslatable);
     }
     // SAFETY: the packet's live flow, or null.
-    match unsafe { flow.as_ref() } {
+    let flow = unsafe { flow.as_ref() };
+    if !plan_session(p, flow, &image, descriptor) {
+        return drop(Reason::BadImage);
+    }
+    match flow {
         Some(flow) if !starts_anew(p, flow) => {
             if !plan_known(p, flow) {
                 return EXIT_B;
@@ -41,6 +49,12 @@ pub extern "C" fn track(p: *mut Packet, flow: *mut Flow, descriptor: u32) -> u32
             if proven >= image.word(descriptor.wrapping_add(T_MAX as u32)) as u64 {
                 return EXIT_A;
             }
+            if p.plan.session != 0
+                && op_occurs(OP_VERIFY)
+                && session::is_full(p, descriptor, id, p.plan.session.wrapping_sub(1)) != 0
+            {
+                return EXIT_A;
+            }
             if p.proto == TCP && p.get(Field::TcpFlags) != FLAG_SYN {
                 return EXIT_B;
             }
@@ -49,6 +63,42 @@ pub extern "C" fn track(p: *mut Packet, flow: *mut Flow, descriptor: u32) -> u32
     }
     p.plan.tracker.read(&image, descriptor);
     NEXT
+}
+
+/// Plans anew what the tracker at `descriptor` had planned for a packet that was in user space since: 0, or not 0 if it
+/// can't. Whether there is room it was asked then.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn again(p: *mut Packet, flow: *mut Flow, descriptor: u32) -> u32 {
+    // SAFETY: the caller's packet; the verifier checks that it is not null.
+    let Some(p) = (unsafe { p.as_mut() }) else { return 1 };
+    let Some(image) = Image::of(p) else { return 1 };
+    // SAFETY: the packet's live flow, or null.
+    let flow = unsafe { flow.as_ref() };
+    if !plan_session(p, flow, &image, descriptor) {
+        return 1;
+    }
+    match flow {
+        Some(flow) if !starts_anew(p, flow) => {
+            if !plan_known(p, flow) {
+                return 1;
+            }
+        }
+        _ => p.plan.flow = FLOW_STARTS,
+    }
+    p.plan.tracker.read(&image, descriptor);
+    0
+}
+
+/// Plans whose session it is, with a tracker of sessions; `false` if the packet has no certificate.
+#[inline(always)]
+fn plan_session(p: &mut Packet, flow: Option<&Flow>, image: &Image, descriptor: u32) -> bool {
+    if !op_occurs(OP_VERIFY) {
+        return true;
+    }
+    let keyed = image.word(descriptor.wrapping_add(T_FLAGS as u32)) & TRACK_CERTIFICATE != 0;
+    p.plan.session = if keyed { verify::of_packet(p, flow) } else { 0 };
+    !keyed || p.plan.session != 0
 }
 
 /// A client may open a connection anew while its last one with the same ports still closes.

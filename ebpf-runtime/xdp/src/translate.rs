@@ -4,12 +4,13 @@
 use lb_abi::{
     hash::scale,
     image::{
-        FLAG_SYN, FRAG_NONE, Field, P_ID, P_PICK, P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS4_LEN,
-        P_SLOTS6, P_SLOTS6_LEN, P_SOURCES4, P_SOURCES4_LEN, P_SOURCES6, P_SOURCES6_LEN, PICK_FLOW,
-        PICK_RANDOM, PICK_ROUND_ROBIN, PICK_SOURCE, PORT_TRIES,
+        FLAG_SYN, FRAG_NONE, Field, OP_VERIFY, P_BACKENDS4, P_BACKENDS4_LEN, P_BACKENDS6, P_BACKENDS6_LEN,
+        P_ID, P_PICK, P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS4_LEN, P_SLOTS6, P_SLOTS6_LEN, P_SOURCES4,
+        P_SOURCES4_LEN, P_SOURCES6, P_SOURCES6_LEN, PICK_CERTIFICATE, PICK_FLOW, PICK_LEAST, PICK_RANDOM,
+        PICK_ROUND_ROBIN, PICK_SOURCE, PORT_TRIES,
     },
     maps::{BACKEND_ABSENT, Backend, DIR_ORIGINAL, Flow, PoolState},
-    mode::FEATURE_HASH,
+    mode::{FEATURE_HASH, FEATURE_LOAD},
     reason::Reason,
 };
 
@@ -19,11 +20,13 @@ use crate::{
     flow,
     frame::key,
     image::Image,
-    maps::{BACKENDS, POOLS, feature},
+    load,
+    maps::{BACKENDS, POOLS, feature, op_occurs},
     packet::{Packet, set_proto},
     parse::{TCP, UDP},
     plan::{EXIT_A, EXIT_B, FLOW_KNOWN, LEAVES_KEPT, LEAVES_NEW, NEXT, drop},
-    track,
+    session, track,
+    verify::{self, certificate_hash},
 };
 
 /// Plans the tuple towards a backend of the pool at `descriptor`. Exits `empty` and `ports`.
@@ -55,20 +58,20 @@ pub extern "C" fn translate(p: *mut Packet, flow: *mut Flow, descriptor: u32) ->
             return drop(Reason::BackendGone);
         }
     }
-    let (slots, count) = if p.v6 == 0 { (P_SLOTS4, P_SLOTS4_LEN) } else { (P_SLOTS6, P_SLOTS6_LEN) };
-    let (slots, count) = (word(slots), word(count));
-    if count == 0 {
-        return EXIT_A;
-    }
     let Some(state) = POOLS.get_ptr_mut(key(word(P_ID))) else { return drop(Reason::BadImage) };
-    let Some(slot) = pick(p, word(P_PICK), count, state) else { return drop(Reason::BadImage) };
-    let number = image.word(image.word(slots.wrapping_add(slot)));
+    let mut number = 0;
+    if p.plan.session != 0 && op_occurs(OP_VERIFY) {
+        number = session::kept_backend(p, word(P_ID).wrapping_add(1));
+    }
+    if number == 0 {
+        number = match choose(p, flow, &image, descriptor, state) {
+            Ok(number) => number,
+            Err(way) => return way,
+        };
+    }
     let Some(backend) = backend(number) else { return EXIT_A };
     // SAFETY: a value of an array map.
     let backend = unsafe { &*backend };
-    if backend.state == BACKEND_ABSENT {
-        return EXIT_A;
-    }
     addr::write(&mut p.other.src, addr::read(&backend.addr));
     p.other.sport = if backend.port == 0 { p.key.dport } else { backend.port };
     set_proto(&mut p.other, p.proto);
@@ -115,8 +118,44 @@ fn keep(p: &mut Packet, flow: &Flow) {
     p.plan.identity = flow.identity;
 }
 
+/// 1 + the number of a backend by the pool's rule, the next one where that is absent or full; 0 for none. `Err` is a way.
 #[inline(always)]
-fn pick(p: &Packet, how: u32, slots: u32, state: *mut PoolState) -> Option<u32> {
+fn choose(
+    p: &mut Packet,
+    flow: *mut Flow,
+    image: &Image,
+    descriptor: u32,
+    state: *mut PoolState,
+) -> Result<u32, u32> {
+    let word = |n: usize| image.word(descriptor.wrapping_add(n as u32));
+    let (rows, backends) =
+        if p.v6 == 0 { (P_BACKENDS4, P_BACKENDS4_LEN) } else { (P_BACKENDS6, P_BACKENDS6_LEN) };
+    let (rows, backends) = (word(rows), word(backends));
+    let how = word(P_PICK);
+    if feature(FEATURE_LOAD) && how == PICK_LEAST {
+        return Ok(load::least(p, rows, backends));
+    }
+    let (slots, count) = if p.v6 == 0 { (P_SLOTS4, P_SLOTS4_LEN) } else { (P_SLOTS6, P_SLOTS6_LEN) };
+    let (slots, count) = (word(slots), word(count));
+    if count == 0 {
+        return Err(EXIT_A);
+    }
+    // SAFETY: the packet's live flow, or null.
+    let Some(slot) = pick(p, unsafe { flow.as_ref() }, how, count, state) else {
+        return Err(drop(Reason::BadImage));
+    };
+    let at = image.word(slots.wrapping_add(slot));
+    let number = image.word(at);
+    // SAFETY: a value of an array map.
+    let is_there = backend(number).is_some_and(|backend| unsafe { (*backend).state } != BACKEND_ABSENT);
+    if is_there && !feature(FEATURE_LOAD) {
+        return Ok(number);
+    }
+    Ok(load::usable(p, rows, backends, at))
+}
+
+#[inline(always)]
+fn pick(p: &Packet, flow: Option<&Flow>, how: u32, slots: u32, state: *mut PoolState) -> Option<u32> {
     match how {
         PICK_ROUND_ROBIN => {
             // SAFETY: an aligned word of an array map.
@@ -126,6 +165,9 @@ fn pick(p: &Packet, how: u32, slots: u32, state: *mut PoolState) -> Option<u32> 
         PICK_RANDOM => Some(clock::draw() % slots),
         PICK_SOURCE if feature(FEATURE_HASH) => Some(scale(source_hash(p), slots)),
         PICK_FLOW if feature(FEATURE_HASH) => Some(scale(flow_hash(p), slots)),
+        PICK_CERTIFICATE if feature(FEATURE_HASH) => {
+            Some(scale(certificate_hash(verify::of_packet(p, flow)), slots))
+        }
         _ => None,
     }
 }
