@@ -176,7 +176,8 @@ impl Flow<'_, '_, '_> {
         let taken = self.regions.diagrams.mask(before, diagram)?;
         let reached = self.regions.diagrams.leaves(taken);
         let NodeKind::Region(choice) = self.graph.graph[node].kind else { return Ok(()) };
-        let never = arms::never_taken(choice, &self.graph.nesting, &reached);
+        let (never, idle) = arms::never_taken(choice, &self.graph.nesting, &reached);
+        self.found.extend(idle.into_iter().map(arms::idle_else));
         for arm in never {
             let told = self.never_taken(&arm, before);
             self.found.push(told);

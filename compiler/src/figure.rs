@@ -182,7 +182,7 @@ impl<'p> Author<'p> {
                 }
                 policy::Tail::Match(choice) => {
                     open.extend(choice.arms.iter().filter(|arm| !self.is_never(arm)).map(|arm| &arm.chain));
-                    open.push(&choice.otherwise);
+                    open.extend(Some(&*choice.otherwise).filter(|_| !self.is_idle(choice)));
                 }
                 policy::Tail::Every(every) => open.extend(&every.ways),
             }
@@ -191,6 +191,11 @@ impl<'p> Author<'p> {
 
     fn is_never(&self, arm: &policy::Arm) -> bool {
         !self.never.is_empty() && (self.never.contains(&arm.span) || self.is_false(&arm.guard))
+    }
+
+    /// Nothing comes to its `else`.
+    fn is_idle(&self, choice: &Match) -> bool {
+        self.never.contains(&choice.otherwise_span)
     }
 
     fn is_false(&self, guard: &Guard) -> bool {
@@ -212,7 +217,7 @@ impl<'p> Author<'p> {
                     let exit = Exit {
                         names: vec!["else"],
                         written: true,
-                        chain: self.chain(&choice.otherwise, reached),
+                        chain: self.chain(&choice.otherwise, reached && !self.is_idle(choice)),
                     };
                     steps.push(Step {
                         kind: Kind::Filter,
@@ -252,7 +257,8 @@ impl<'p> Author<'p> {
             Way { label: Label::Guard(words::line(&arm.text)), chain }
         });
         let mut ways = fold::runs(arms.collect());
-        ways.push(Way { label: Label::Else, chain: self.chain(&choice.otherwise, reached) });
+        let otherwise = self.chain(&choice.otherwise, reached && !self.is_idle(choice));
+        ways.push(Way { label: Label::Else, chain: otherwise });
         Tail::Select(Select { title: "match".to_owned(), ways })
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use lb_abi::bundle::Image;
-use policy_lang::diagnostic::{Diagnostic, NEVER, REDUNDANT, Severity, never};
+use policy_lang::diagnostic::{Diagnostic, NEVER, PEDANTIC, Severity, never};
 use policy_lang::policy::Policy;
 use policy_lang::source::{Loader, Sources, Span};
 
@@ -23,8 +23,8 @@ pub struct PolicyFile {
     pub sources: Sources,
     /// Of the language and, for a policy without errors, of the compiler; judged by `--deny`.
     pub findings: Vec<Diagnostic>,
-    /// Arms that could as well not be there, as warnings for those who ask.
-    pub redundant: Vec<Diagnostic>,
+    /// What only those hear who ask for it, as warnings.
+    pub pedantic: Vec<Diagnostic>,
     /// None if the language found errors.
     pub policy: Option<Policy>,
     /// None if there are errors.
@@ -72,15 +72,15 @@ pub fn examine(
     let typed = checked.policy.as_ref().or(checked.partly_reached.as_ref());
     found.extend(typed.iter().flat_map(|policy| policy_lang::validity(policy, at)));
     found.extend(analysed(typed, &found));
-    let redundant = found.iter().filter(|one| one.code == REDUNDANT);
-    let redundant = redundant.map(|one| Diagnostic { severity: Severity::Warning, ..one.clone() }).collect();
+    let pedantic = found.iter().filter(|one| PEDANTIC.contains(&one.code));
+    let pedantic = pedantic.map(|one| Diagnostic { severity: Severity::Warning, ..one.clone() }).collect();
     // What cannot be compiled for such an error would be told twice.
     let sound = checked.policy.as_ref().filter(|_| findings::errors(&found) == 0);
     let compiled = sound.map(|policy| compiler::compile(policy, &checked.sources));
     let image = compiled.and_then(|result| result.map_err(|refused| found.extend(refused)).ok());
     let findings = findings::judge(found, deny)?;
     let image = image.filter(|_| findings::errors(&findings) == 0);
-    Ok(PolicyFile { name, sources: checked.sources, findings, redundant, policy: checked.policy, image })
+    Ok(PolicyFile { name, sources: checked.sources, findings, pedantic, policy: checked.policy, image })
 }
 
 /// What the compiler finds in a policy, or in one whose only errors are parts that no packet reaches; `told` is what the

@@ -213,6 +213,7 @@ pub const PAGES: &[Page] = &[
     page!("W0604", "inventory/w0604-valid-until-days"),
     page!("W0901", "warnings/w0901-implicit-exit"),
     page!("W0902", "reach/w0902-redundant"),
+    page!("W0903", "reach/w0903-idle-else"),
 ];
 
 impl Page {

@@ -112,5 +112,7 @@ fn what_no_packet_gets_to_is_told_with_what_keeps_it_away() {
     W0902 5:5 this arm could as well not be there
       6:5 its packets go the same way from here on
       why: the arms behind it lead its packets to the same end
+    W0903 6:5 no packet comes to this `else`
+      why: the arms above take every packet that gets here
     "#);
 }

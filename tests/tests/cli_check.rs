@@ -175,11 +175,11 @@ policy p { default drop } = match {
     p.lbp:6:24: error[W0901]: exit `invalid` is not written: it takes `drop`
     p.lbp: 5 errors, 1 warning
     "#);
-    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--deny", "everything"]), @r#"
+    insta::assert_snapshot!(desk.lbctl(&["check", "p.lbp", "--deny", "everything"]), @"
     exit 2
     --- err
-    lbctl: error: --deny everything: neither a code such as W0101 nor one of the names implicit-exit, redundant-arm
-    "#);
+    lbctl: error: --deny everything: neither a code such as W0101 nor one of the names implicit-exit, redundant-arm, idle-else
+    ");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use policy_lang::diagnostic::{Diagnostic, Severity};
+use policy_lang::diagnostic::{Diagnostic, IDLE_ELSE, Severity};
 use policy_lang::policy::{Arm, Guard, Match};
 use policy_lang::source::Span;
 
@@ -23,10 +23,15 @@ pub struct Never<'p> {
 }
 
 /// The arms of a region that lead to none of these leaves; of arms within each other the outer one.
-pub fn never_taken<'p>(choice: &'p Match, nesting: &Nesting<'p>, reached: &HashSet<u32>) -> Vec<Never<'p>> {
-    let mut walk = Walk { nesting, reached, leaves: 0, way: Vec::new(), found: Vec::new() };
+/// With them the places of `else` that lead to none, though other arms of their match do.
+pub fn never_taken<'p>(
+    choice: &'p Match,
+    nesting: &Nesting<'p>,
+    reached: &HashSet<u32>,
+) -> (Vec<Never<'p>>, Vec<Span>) {
+    let mut walk = Walk { nesting, reached, leaves: 0, way: Vec::new(), found: Vec::new(), idle: Vec::new() };
     walk.arms(choice);
-    walk.found
+    (walk.found, walk.idle)
 }
 
 struct Walk<'w, 'p> {
@@ -36,6 +41,7 @@ struct Walk<'w, 'p> {
     leaves: u32,
     way: Vec<(&'p Match, usize)>,
     found: Vec<Never<'p>>,
+    idle: Vec<Span>,
 }
 
 impl<'p> Walk<'_, 'p> {
@@ -43,18 +49,25 @@ impl<'p> Walk<'_, 'p> {
     fn arms(&mut self, choice: &'p Match) -> bool {
         let mut any = false;
         for (number, arm) in choice.arms.iter().enumerate() {
-            let told = self.found.len();
+            let (told, idle) = (self.found.len(), self.idle.len());
             self.way.push((choice, number));
             let is_reached = self.chain(&arm.chain);
             if !is_reached {
                 self.found.truncate(told);
+                self.idle.truncate(idle);
                 self.found.push(Never { arm, way: self.way.clone() });
             }
             self.way.pop();
             any |= is_reached;
         }
         self.way.push((choice, choice.arms.len()));
-        any |= self.chain(&choice.otherwise);
+        let idle = self.idle.len();
+        let is_reached = self.chain(&choice.otherwise);
+        if !is_reached && any {
+            self.idle.truncate(idle);
+            self.idle.push(choice.otherwise_span);
+        }
+        any |= is_reached;
         self.way.pop();
         any
     }
@@ -65,6 +78,18 @@ impl<'p> Walk<'_, 'p> {
         }
         self.leaves += 1;
         self.reached.contains(&(self.leaves - 1))
+    }
+}
+
+pub fn idle_else(place: Span) -> Diagnostic {
+    Diagnostic {
+        code: IDLE_ELSE,
+        severity: Severity::Allowed,
+        message: "no packet comes to this `else`".to_owned(),
+        primary: (place, String::new()),
+        secondary: Vec::new(),
+        reason: Some("the arms above take every packet that gets here".to_owned()),
+        help: Some("let the last arm be the `else`, if its guard is to be no more than a remark".to_owned()),
     }
 }
 

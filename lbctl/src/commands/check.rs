@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use policy_lang::diagnostic::REDUNDANT;
+use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::Policy;
 use serde_json::json;
 
@@ -25,7 +25,7 @@ pub struct Args {
     /// Look at certificates as on this date (2027-01-31, or 2027-01-31T12:00:00Z) instead of now.
     #[arg(long, value_name = "DATE", value_parser = policy_file::date)]
     pub at: Option<i64>,
-    /// Also warn of arms that could as well not be there.
+    /// Also warn of arms that could as well not be there, and of an `else` that no packet comes to.
     #[arg(long)]
     pub pedantic: bool,
 }
@@ -44,8 +44,12 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let mut file = policy_file::load_at(&args.file, &args.deny, args.at.unwrap_or_else(policy_file::now))?;
     let to_come = file.set_aside_to_come();
     file.prove();
-    if args.pedantic && !file.findings.iter().any(|one| one.code == REDUNDANT) {
-        file.findings.append(&mut file.redundant);
+    if args.pedantic {
+        // What is denied is told as an error.
+        let is_told = |one: &Diagnostic| file.findings.iter().any(|told| told.code == one.code);
+        file.pedantic.retain(|one| !is_told(one));
+        file.findings.append(&mut file.pedantic);
+        file.findings.sort_by_key(|one| (one.primary.0.file, one.primary.0.start));
     }
     let errors = findings::errors(&file.findings);
     file.tell(console, args.format.format());

@@ -75,7 +75,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         name,
         sources: checked.sources,
         findings: found,
-        redundant: Vec::new(),
+        pedantic: Vec::new(),
         policy: checked.policy,
         image: None,
     };
