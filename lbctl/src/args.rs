@@ -9,7 +9,7 @@ use ebpf_runtime::{Error, netns};
 
 use crate::commands::{
     agent, apply, bench, cert, check, compile, demo, detach, diff, doctor, explain, explain_code, fmt, graph,
-    import, send, status, test,
+    import, send, sessions, status, test,
 };
 use crate::console::Failure;
 
@@ -48,6 +48,7 @@ pub enum Verb {
     Compile(compile::Args),
     Apply(apply::Args),
     Status(status::Args),
+    Sessions(sessions::Args),
     Cert(cert::Args),
     Send(send::Args),
     Detach(detach::Args),

@@ -71,6 +71,11 @@ impl Console {
         }
     }
 
+    /// Whether the reader of standard output has gone.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     /// Whether standard output shows colours.
     pub fn colours(&self) -> bool {
         self.out_colours

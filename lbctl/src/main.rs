@@ -18,6 +18,7 @@ mod policy_file;
 mod privileges;
 mod source_ports;
 mod table;
+mod watch;
 mod way;
 
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ fn without_privileges_one_sentence_says_what_is_missing() {
     let runs: Vec<String> = [
         vec!["apply", "p.lbp", "--device", "lo"],
         vec!["status"],
+        vec!["sessions"],
         vec!["detach"],
         vec!["agent", "--foreground"],
         vec!["bench", "p.lbp"],
@@ -31,6 +32,9 @@ fn without_privileges_one_sentence_says_what_is_missing() {
     exit 2
     --- err
     lbctl: error: lbctl status needs root (or CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF): run it with sudo
+    exit 2
+    --- err
+    lbctl: error: lbctl sessions needs root (or CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF): run it with sudo
     exit 2
     --- err
     lbctl: error: lbctl detach needs root (or CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_PERFMON and CAP_BPF): run it with sudo

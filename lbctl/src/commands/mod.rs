@@ -16,6 +16,7 @@ pub mod fmt;
 pub mod graph;
 pub mod import;
 pub mod send;
+pub mod sessions;
 pub mod status;
 pub mod test;
 
@@ -35,6 +36,7 @@ pub fn run(verb: &Verb, console: &mut Console) -> Outcome {
         Verb::Compile(args) => compile::run(args, console),
         Verb::Apply(args) => apply::run(args, console),
         Verb::Status(args) => status::run(args, console),
+        Verb::Sessions(args) => sessions::run(args, console),
         Verb::Cert(args) => cert::run(args, console),
         Verb::Send(args) => send::run(args, console),
         Verb::Detach(args) => detach::run(args, console),

@@ -6,13 +6,14 @@ use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ebpf_runtime::instance::Instance;
-use ebpf_runtime::status::{BackendState, ReasonKind, Status, TallyKind};
+use ebpf_runtime::status::{BackendState, ReasonKind, SlowPath, Status, TallyKind};
 use serde_json::json;
 
 use crate::args::PlaceArgs;
 use crate::console::{Console, Exit, Outcome};
 use crate::privileges;
 use crate::table::{bytes, columns, short, thousands};
+use crate::watch::WatchArgs;
 
 /// Characters of a guard on the page; `--json` has all of them, and the place tells where it stands.
 const LONGEST_LABEL: usize = 60;
@@ -30,6 +31,8 @@ pub struct Args {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub watch: WatchArgs,
+    #[command(flatten)]
     pub place: PlaceArgs,
 }
 
@@ -37,12 +40,17 @@ const EXAMPLES: &str = "\
 Examples:
   sudo lbctl status
   sudo lbctl status --json | jq '.instances[].devices'
+  sudo lbctl status --watch 5s
   sudo lbctl status --netns blue --instance edge
 
 Exit codes: 0 all is as applied (or nothing is), 1 a device does not do what was asked for, 2 it cannot be read.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     privileges::require("status")?;
+    args.watch.run(console, |console| once(args, console))
+}
+
+fn once(args: &Args, console: &mut Console) -> Outcome {
     let all = args.place.within(|run_dir| {
         let names = match &args.instance {
             Some(name) => vec![name.clone()],
@@ -95,7 +103,13 @@ fn page(status: &Status) -> String {
     }
     section(&mut page, "tables (two entries a flow)", tables(status), &[0]);
     section(&mut page, "limits", limits(status), &[1, 2]);
-    section(&mut page, "backends", backends(status), &[3]);
+    section(
+        &mut page,
+        "sessions and signatures",
+        status.slow_path.iter().flat_map(signatures).collect(),
+        &[0],
+    );
+    section(&mut page, "backends", backends(status), &[3, 4, 5]);
     page
 }
 
@@ -160,6 +174,29 @@ fn limits(status: &Status) -> Vec<Vec<String>> {
     status.limits.iter().map(row).collect()
 }
 
+/// What became of packets with certificates; of what went wrong, only what did.
+fn signatures(slow: &SlowPath) -> Vec<Vec<String>> {
+    let always = [
+        (slow.sessions, "sessions now"),
+        (slow.sessions_begun, "sessions begun"),
+        (slow.accepted, "signatures good"),
+        (slow.invalid, "signatures wrong"),
+    ];
+    let where_any = [
+        (slow.replayed, "signatures seen before"),
+        (slow.in_order, "packets in session, kept in order behind others"),
+        (slow.anew, "packets begun anew under another policy"),
+        (slow.passed, "packets given to this host"),
+        (slow.queue_full, "packets dropped: the queue was full"),
+        (slow.too_old, "packets dropped: they had waited for too long"),
+        (slow.replay_full, "packets dropped: no more signatures can be remembered"),
+        (slow.send_failed, "packets that no device took"),
+        (slow.faults, "faults of lbctl, please report"),
+    ];
+    let any = where_any.into_iter().filter(|(count, _)| *count > 0);
+    always.into_iter().chain(any).map(|(count, what)| vec![thousands(count), what.to_owned()]).collect()
+}
+
 fn backends(status: &Status) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for pool in &status.pools {
@@ -179,7 +216,14 @@ fn backends(status: &Status) -> Vec<Vec<String>> {
                 None => "next hop not resolved".to_owned(),
             };
             let flows = format!("{} flows", thousands(backend.flows));
-            rows.push(vec![format!("{} {}", pool.name, backend.name), address, state.to_owned(), flows, way]);
+            // Where nothing goes by them, they are not counted.
+            let counted = backend.connections.map(|live| {
+                let requests = format!("{} packets", thousands(backend.requests));
+                [format!("{} live", thousands(live)), format!("{requests}, {}", bytes(backend.bytes))]
+            });
+            let [live, sent] = counted.unwrap_or_default();
+            let name = format!("{} {}", pool.name, backend.name);
+            rows.push(vec![name, address, state.to_owned(), flows, live, sent, way]);
         }
     }
     rows

@@ -3,13 +3,18 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ebpf_runtime::Error;
+use ebpf_runtime::instance::Instance;
+use ebpf_runtime::sessions::Dropped;
 use policy_lang::certificate;
 use serde_json::json;
 
+use crate::args::InstanceArgs;
 use crate::certificates::{self, Kind};
 use crate::commands::apply::hex;
+use crate::commands::sessions;
 use crate::console::{Console, Exit, Failure, Outcome};
-use crate::{files, policy_file};
+use crate::{files, policy_file, privileges};
 
 #[derive(clap::Args, Debug)]
 #[command(about = "Accept a certificate or key no longer", after_help = EXAMPLES)]
@@ -23,12 +28,29 @@ pub struct Args {
     /// One JSON document on standard output.
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub instance: InstanceArgs,
+}
+
+/// What an instance that runs had to do with it.
+enum Told {
+    /// It knew the certificate, and ended its sessions.
+    Revoked(Dropped),
+    /// It accepts no such certificate.
+    Unknown,
+    /// None runs under this name.
+    None,
+    /// This process may not talk to instances.
+    Forbidden,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   lbctl cert revoke certs/device-7.pem --list revoked.txt
-  lbctl cert revoke 06910a5e058a384af05f2cf922732a73079e49270184ccda6a13475615344600 --list revoked.txt";
+  lbctl cert revoke 06910a5e058a384af05f2cf922732a73079e49270184ccd --list revoked.txt
+
+Where the instance runs, it accepts the certificate no longer from this moment on, and its sessions end; the list keeps it \
+so over the next apply.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let (hash, name) = which(&args.which)?;
@@ -47,8 +69,17 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         ));
         files::replace(&args.list, text.as_bytes())?;
     }
+    let told = tell(args, &hex(&hash))?;
     if args.json {
-        console.json(&json!({ "version": 1, "hash": hex(&hash), "list": args.list, "added": !there }))?;
+        let dropped = if let Told::Revoked(dropped) = &told { Some(dropped) } else { None };
+        console.json(&json!({
+            "version": 1,
+            "hash": hex(&hash),
+            "list": args.list,
+            "added": !there,
+            "instance": args.instance.instance,
+            "revoked_now": dropped,
+        }))?;
         return Ok(Exit::Well);
     }
     let list = args.list.display();
@@ -56,7 +87,36 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         true => writeln!(console, "{list}: {} stands there already", hex(&hash))?,
         false => writeln!(console, "{list}: {} added", hex(&hash))?,
     }
+    let instance = &args.instance.instance;
+    match told {
+        Told::Revoked(dropped) => {
+            writeln!(console, "instance {instance}: revoked at once; {}", sessions::taken(&dropped))?;
+        }
+        Told::Unknown => {
+            writeln!(console, "instance {instance}: it does not accept this certificate anyway")?
+        }
+        Told::None => writeln!(console, "no instance {instance} runs here; the next apply goes by the list")?,
+        Told::Forbidden => {
+            writeln!(console, "the next apply goes by the list; as root it would be revoked at once")?;
+        }
+    }
     Ok(Exit::Well)
+}
+
+fn tell(args: &Args, hash: &str) -> Result<Told, Failure> {
+    if !privileges::missing().is_empty() {
+        return Ok(Told::Forbidden);
+    }
+    args.instance.place.within(|run_dir| {
+        let told = Instance::open_existing(run_dir, &args.instance.instance)
+            .and_then(|mut instance| instance.revoke(hash));
+        match told {
+            Ok(dropped) => Ok(Told::Revoked(dropped)),
+            Err(Error::NoCertificate(_)) => Ok(Told::Unknown),
+            Err(Error::NothingApplied(_)) => Ok(Told::None),
+            Err(error) => Err(error),
+        }
+    })
 }
 
 /// The hash, and a word for people to know it by.
