@@ -1,11 +1,11 @@
-//! Owns the work that needs a process: ageing flows and keeping next hops fresh, one agent for an instance.
-//! Never decides a packet: traffic goes on without it, and it may die at any time.
+//! Owns the work that needs a process: ageing flows, keeping next hops fresh and checking signatures, one agent for an
+//! instance. Never decides on any other packet: traffic goes on without it, and it may die at any time.
 
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::StreamExt;
@@ -22,6 +22,7 @@ use crate::pinned;
 use crate::plane::Plane;
 use crate::record;
 use crate::run_dir::RunDir;
+use crate::slow;
 
 /// How soon `stop` and a new generation are noticed.
 const NOTICE: Duration = Duration::from_millis(500);
@@ -40,27 +41,53 @@ const AGEING_SHARE: u32 = 20;
 /// How many times in a row netlink may fail before that is taken for more than a busy moment.
 const REFUSALS: u32 = 5;
 
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Threads that check signatures; otherwise one less than there are CPUs, and at least one.
+    pub workers: Option<usize>,
+}
+
 /// Serves instance `name` until `stop` is set, then leaves the data path as it is. Ends too when the instance is
 /// detached.
 ///
 /// # Errors
 /// `NothingApplied`; `AgentBusy` where it has an agent; `Kernel` and `File` where something breaks for good.
-pub fn run(run_dir: &RunDir, name: &str, stop: &AtomicBool) -> Result<(), Error> {
+pub fn run(run_dir: &RunDir, name: &str, options: &Options, stop: &AtomicBool) -> Result<(), Error> {
     let paths = Paths::new(&run_dir.reach()?, name)?;
     let Some(served) = Served::open(&paths)? else { return Err(Error::NothingApplied(name.to_owned())) };
     let lock = take_lock(&paths, name)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Error::kernel("start the agent", e))?;
-    let ended = runtime.block_on(serve(&paths, served, stop));
+    let ended = work(&paths, served, options, stop);
     if !paths.record().exists() {
+        // As a detach does.
+        let _ = fs::remove_dir_all(paths.keys());
         // A detach left the directory because of our lock in it.
         record::remove(&paths.agent_lock())?;
         let _ = fs::remove_dir(&paths.directory);
     }
     drop(lock);
     ended
+}
+
+/// Checks certificates on threads of its own beside all else. Whatever ends one of them ends the other.
+fn work(paths: &Paths, served: Served, options: &Options, stop: &AtomicBool) -> Result<(), Error> {
+    let failed = |e| Error::kernel("start the agent", e);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let over = AtomicBool::new(false);
+    let ended = |ended: Result<(), Error>| {
+        over.store(true, Ordering::Relaxed);
+        ended
+    };
+    thread::scope(|scope| {
+        let slow = || ended(slow::serve(paths, options.workers, &|| is_set(stop) || is_set(&over)));
+        let slow = thread::Builder::new().name("dispatcher".to_owned()).spawn_scoped(scope, slow);
+        let slow = slow.map_err(failed)?;
+        let rest = ended(runtime.block_on(serve(paths, served, &|| is_set(stop) || is_set(&over))));
+        slow.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).and(rest)
+    })
+}
+
+fn is_set(flag: &AtomicBool) -> bool {
+    flag.load(Ordering::Relaxed)
 }
 
 fn take_lock(paths: &Paths, name: &str) -> Result<Lock, Error> {
@@ -84,16 +111,12 @@ struct Served {
     backends: Vec<(u32, IpAddr)>,
 }
 
-fn written(path: &Path) -> Option<SystemTime> {
-    fs::metadata(path).ok()?.modified().ok()
-}
-
 impl Served {
     /// What is in place now; `None` after a detach.
     fn open(paths: &Paths) -> Result<Option<Served>, Error> {
         let path = paths.record();
         // Before reading: what is written later is noticed then.
-        let Some(written) = written(&path) else { return Ok(None) };
+        let Some(written) = record::written(&path) else { return Ok(None) };
         let Some(record) = record::read(&path)? else { return Ok(None) };
         let Some(plane) = pinned::plane(paths, record.load)? else { return Ok(None) };
         let in_service = record.content.backends.iter().filter(|backend| backend.state != BACKEND_ABSENT);
@@ -127,7 +150,7 @@ struct Due {
     ageing: Instant,
 }
 
-async fn serve(paths: &Paths, mut served: Served, stop: &AtomicBool) -> Result<(), Error> {
+async fn serve(paths: &Paths, mut served: Served, stop: &dyn Fn() -> bool) -> Result<(), Error> {
     let groups =
         [MulticastGroup::Neigh, MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route];
     let (connection, _handle, mut events) =
@@ -136,8 +159,8 @@ async fn serve(paths: &Paths, mut served: Served, stop: &AtomicBool) -> Result<(
     let start = Instant::now();
     let mut due = Due { events: None, ask: start, in_use: start, ageing: start + AGEING };
     let mut failed = 0;
-    while !stop.load(Ordering::Relaxed) {
-        if written(&paths.record()) != Some(served.written) {
+    while !stop() {
+        if record::written(&paths.record()) != Some(served.written) {
             match Served::open(paths)? {
                 Some(now) => served = now,
                 // An apply moves the pins after the record: there may be a moment without them.
@@ -171,7 +194,7 @@ async fn serve(paths: &Paths, mut served: Served, stop: &AtomicBool) -> Result<(
         }
         if due.ageing <= now {
             let began = Instant::now();
-            ageing::pass(&served.plane, served.loads, &|| stop.load(Ordering::Relaxed))?;
+            ageing::pass(&served.plane, served.loads, stop)?;
             let pause = if served.loads { COUNTING } else { AGEING };
             due.ageing = Instant::now() + pause.max(began.elapsed() * AGEING_SHARE);
         }

@@ -42,6 +42,8 @@ pub struct ApplyOptions {
     pub fresh_state: bool,
     /// 16 random bytes, made if missing, that every node of a set must share.
     pub hash_key: PathBuf,
+    /// Hand packets whose signature is to be checked to user space by AF_XDP sockets, where a queue of a device takes one.
+    pub af_xdp: bool,
     /// Name of the network namespace this is done in, for `status` to show.
     pub namespace: Option<String>,
 }
@@ -54,6 +56,7 @@ impl ApplyOptions {
             mode: Mode::Native,
             fresh_state: false,
             hash_key: HASH_KEY_PATH.into(),
+            af_xdp: false,
             namespace: None,
         }
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use lb_abi::SCHEMA;
 use lb_abi::bundle::Image;
+use lb_abi::image::OP_VERIFY;
 use lb_abi::maps::{Control, NextHop};
+use lb_abi::mode::FEATURE_XSK;
 
 use crate::apply::{Applied, ApplyOptions, Swap};
 use crate::assign::Numbers;
@@ -78,7 +80,9 @@ pub(crate) fn apply(
     let numbers = content.number(image);
     let words = numbers.relocate(image)?;
     let sizes = Sizes::needed(image, &numbers)?;
-    let flags = Flags { fields: image.fields, ops: image.ops, features: image.features };
+    let by_socket = options.af_xdp && image.ops & 1 << OP_VERIFY != 0;
+    let features = image.features | if by_socket { FEATURE_XSK } else { 0 };
+    let flags = Flags { fields: image.fields, ops: image.ops, features };
     let mut warnings = Vec::new();
     for device in devices.iter().filter(|device| !device.up) {
         let name = &device.name;

@@ -112,6 +112,8 @@ impl Instance {
         record::remove(&self.paths.pending())?;
         record::remove(&self.paths.record())?;
         record::remove(&self.paths.lock())?;
+        // The sessions of generated keys are gone, so that nobody needs them.
+        let _ = fs::remove_dir_all(self.paths.keys());
         // An agent that still runs keeps its own lock file, and with it the directory, until it sees that it is over.
         let _ = fs::remove_dir(&self.paths.directory);
         if nothing { Err(Error::NothingApplied(self.name)) } else { Ok(Detached { devices }) }

@@ -15,8 +15,10 @@ pub(crate) struct Paths {
     pub(crate) pins: PathBuf,
 }
 
-/// Name of a pinned program, beside its maps.
+/// Names of pinned programs, beside their maps: the one that devices run, and the one that goes on with packets which
+/// user space has decided on.
 pub(crate) const PROGRAM: &str = "program";
+pub(crate) const RESUME: &str = "resume";
 
 /// Refuses what could lead out of the run directory or read as another instance's.
 pub(crate) fn check_name(name: &str) -> Result<(), Error> {
@@ -56,6 +58,18 @@ impl Paths {
     pub(crate) fn agent_log(&self) -> PathBuf {
         let key = self.directory.file_name().unwrap_or_default().to_string_lossy();
         self.directory.with_file_name(format!("agent-{key}.log"))
+    }
+
+    /// Of generated keys, which only their owner may look at.
+    pub(crate) fn keys(&self) -> PathBuf {
+        self.directory.join("keys")
+    }
+
+    /// Of the private key that was generated for certificate `id` of an authority.
+    pub(crate) fn key(&self, authority: &str, id: u8) -> PathBuf {
+        let safe = |c: char| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
+        let authority: String = authority.chars().map(safe).collect();
+        self.keys().join(format!("{authority}-{id}.key"))
     }
 
     pub(crate) fn links(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use crate::paths::{PROGRAM, Paths};
+use crate::paths::{PROGRAM, Paths, RESUME};
 use crate::plane::Plane;
 use crate::program::Programs;
 use crate::state::Maps;
@@ -75,6 +75,11 @@ pub(crate) fn pin_plane(paths: &Paths, load: u32, plane: &Plane) -> Result<(), E
     remove_load(&directory)?;
     make_directory(&directory)?;
     plane.maps.pin(&directory)?;
+    if let Some(resume) = &plane.resume {
+        let path = directory.join(RESUME);
+        object::pin(resume.as_fd(), &path).map_err(|e| Error::file(path, e))?;
+    }
+    // Last: what has a program has all.
     let path = directory.join(PROGRAM);
     object::pin(plane.program.as_fd(), &path).map_err(|e| Error::file(path, e))
 }
@@ -83,9 +88,15 @@ pub(crate) fn pin_plane(paths: &Paths, load: u32, plane: &Plane) -> Result<(), E
 pub(crate) fn plane(paths: &Paths, load: u32) -> Result<Option<Plane>, Error> {
     let directory = paths.load(load);
     let Some(maps) = Maps::open(&directory).map_err(|e| Error::file(&directory, e))? else { return Ok(None) };
-    let path = directory.join(PROGRAM);
-    match object::open_pin(&path) {
-        Ok(packets) => Plane::over(Programs { packets, resume: None }, maps).map(Some),
+    let Some(packets) = open(&directory.join(PROGRAM))? else { return Ok(None) };
+    let resume = open(&directory.join(RESUME))?;
+    Plane::over(Programs { packets, resume }, maps).map(Some)
+}
+
+/// What is pinned there, if anything is.
+fn open(path: &Path) -> Result<Option<OwnedFd>, Error> {
+    match object::open_pin(path) {
+        Ok(object) => Ok(Some(object)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::file(path, error)),
     }

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +82,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<Record>, Error> {
         return Err(unreadable(format!("it has format {}, this version writes {FORMAT}", head.format)));
     }
     serde_json::from_slice(&text).map(Some).map_err(|e| unreadable(e.to_string()))
+}
+
+/// When the record in `path` was written; `None` if there is none.
+pub(crate) fn written(path: &Path) -> Option<SystemTime> {
+    fs::metadata(path).ok()?.modified().ok()
 }
 
 /// Writes the record aside, to the disk, and into place: a reader finds the old one or the new one whole.

@@ -144,6 +144,20 @@ impl Resumes {
             .map_err(|e| Error::kernel(format!("resume a frame of {} bytes", frame.len()), e))
     }
 
+    /// Whatever was handed over before is done with.
+    pub(crate) fn all_done(&self) {
+        for slot in 0..self.pending.len() {
+            let (Some(pending), Some(done)) =
+                (self.pending.get(slot), self.pending.half_word(slot, offset_of!(Pending, done)))
+            else {
+                continue;
+            };
+            if pending.done != pending.punted {
+                done.store(pending.punted, Ordering::SeqCst);
+            }
+        }
+    }
+
     /// A packet that was handed over is done with: its flow no longer waits for it.
     pub(crate) fn done(&self, punt: &Punt) {
         let slot = punt.flow as usize & (PENDING_SLOTS as usize - 1);

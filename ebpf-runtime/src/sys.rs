@@ -4,5 +4,7 @@
 pub(crate) mod bpf;
 pub(crate) mod mapped;
 pub(crate) mod object;
+pub(crate) mod packet_socket;
 pub(crate) mod process;
 pub(crate) mod ring;
+pub(crate) mod xsk;

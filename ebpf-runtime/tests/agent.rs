@@ -86,7 +86,10 @@ impl Agent {
     fn start(lab: &Lab) -> Agent {
         let stop = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&stop);
-        let thread = lab.balancer.spawn(move || agent::run(&Lab::run_dir(), "main", &flag)).unwrap();
+        let thread = lab
+            .balancer
+            .spawn(move || agent::run(&Lab::run_dir(), "main", &agent::Options::default(), &flag))
+            .unwrap();
         assert!(within(Duration::from_secs(3), || status(lab).agent.is_some()), "no agent shows");
         Agent { stop, thread }
     }
@@ -128,11 +131,17 @@ fn next_hops_follow_neighbours_and_applies() {
 #[test]
 fn a_second_agent_is_busy_and_a_detach_ends_the_first() {
     let lab = network();
-    let error = lab.balancer.run(|| agent::run(&Lab::run_dir(), "main", &AtomicBool::new(true))).unwrap();
+    let error = lab
+        .balancer
+        .run(|| agent::run(&Lab::run_dir(), "main", &agent::Options::default(), &AtomicBool::new(true)))
+        .unwrap();
     assert!(matches!(error, Err(Error::NothingApplied(_))));
     apply(&lab, &image());
     let agent = Agent::start(&lab);
-    let second = lab.balancer.run(|| agent::run(&Lab::run_dir(), "main", &AtomicBool::new(true))).unwrap();
+    let second = lab
+        .balancer
+        .run(|| agent::run(&Lab::run_dir(), "main", &agent::Options::default(), &AtomicBool::new(true)))
+        .unwrap();
     assert!(matches!(second, Err(Error::AgentBusy { .. })));
     lab.balancer.run(|| Instance::open(&Lab::run_dir(), "main").unwrap().detach()).unwrap().unwrap();
     assert!(within(Duration::from_secs(3), || agent.thread.is_finished()));

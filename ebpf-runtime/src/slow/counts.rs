@@ -50,8 +50,6 @@ impl Counts {
         Ok(Counts { map: map.map_err(|e| Error::kernel("map AGENT_COUNTS into memory", e))? })
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the threads that count come next"))]
-    #[cfg_attr(test, allow(dead_code))]
     pub(crate) fn add(&self, event: Event, count: u64) {
         if let Some(word) = self.map.word(event as usize, 0).filter(|_| count > 0) {
             word.fetch_add(count, Ordering::Relaxed);

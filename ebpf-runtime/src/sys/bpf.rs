@@ -46,6 +46,8 @@ pub(crate) const F_MMAPABLE: u32 = 1 << 10;
 
 /// Update only where there is no entry yet.
 pub(crate) const NOEXIST: u64 = 1;
+/// Update only where there is one.
+pub(crate) const EXIST: u64 = 2;
 pub(crate) const ANY: u64 = 0;
 
 /// `enum bpf_cmd`, of which we use these.
@@ -190,6 +192,11 @@ pub(crate) fn update<K: Plain, V: Plain>(
     let mut attr = element(map, std::ptr::from_ref(key).cast(), std::ptr::from_ref(value).cast(), flags);
     // SAFETY: key and value live until the call returns and have the sizes of the map; the kernel only reads them.
     unsafe { bpf(Command::MapUpdate, &mut attr) }.map(drop)
+}
+
+/// Enters a socket in a map of sockets.
+pub(crate) fn update_socket(map: BorrowedFd<'_>, key: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
+    update(map, &key, &(socket.as_raw_fd() as u32), ANY)
 }
 
 /// Writes `bytes`, which must be a whole value of the map, under array index `key`.

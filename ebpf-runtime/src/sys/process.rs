@@ -17,6 +17,13 @@ pub(crate) fn wait_for_packets() -> io::Result<()> {
     }
 }
 
+/// Has this thread give way to others, by so many steps more than it does.
+pub(crate) fn give_way(steps: c_int) {
+    // SAFETY: no address is passed. On Linux it is the thread's alone (nice(2), "C library/kernel differences"), and a
+    // refusal leaves it as it was.
+    unsafe { libc::nice(steps) };
+}
+
 /// Number of CPUs there may ever be: per-CPU values come in as many copies.
 pub(crate) fn cpus() -> io::Result<usize> {
     static CPUS: OnceLock<usize> = OnceLock::new();

@@ -5,7 +5,6 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 /// Of a record's length word: it is still being written; it was given up.
 const BUSY: u32 = 1 << 31;
@@ -112,16 +111,11 @@ impl Ring {
             }
         }
     }
+}
 
-    #[expect(dead_code, reason = "only who has nothing else to do waits")]
-    /// Waits until there is a record, or for at most so long; whether there is one.
-    pub(crate) fn wait(&self, at_most: Duration) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.map.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let milliseconds = i32::try_from(at_most.as_millis()).unwrap_or(i32::MAX);
-        // SAFETY: one live structure.
-        match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
-            -1 => Err(io::Error::last_os_error()),
-            ready => Ok(ready > 0),
-        }
+/// Readable while there are records.
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.map.as_fd()
     }
 }

@@ -46,7 +46,9 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     if args.foreground || args.detached {
         let stop = stop_on_signals()?;
         console.say(&format!("lbctl: agent {} of instance {name} starts\n", std::process::id()));
-        place.within(|run_dir| ebpf_runtime::agent::run(run_dir, name, &stop))?;
+        place.within(|run_dir| {
+            ebpf_runtime::agent::run(run_dir, name, &ebpf_runtime::agent::Options::default(), &stop)
+        })?;
         let why = if stop.load(Ordering::Relaxed) { "by a signal" } else { "with the instance" };
         console.say(&format!("lbctl: agent {} of instance {name} ends {why}\n", std::process::id()));
         return Ok(Exit::Well);

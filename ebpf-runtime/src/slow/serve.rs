@@ -1,0 +1,304 @@
+//! Owns the dispatcher: takes packets off the carriers, hands each to the thread of its flow, and follows the instance from
+//! generation to generation. Never checks a signature itself, so that it is always back at the carriers in time.
+//!
+//! # Once at most
+//! A record is gone from its carrier as soon as it stands in a thread's queue. What an agent that is killed had in its
+//! queues is lost, as if a device had lost it; what it had not taken yet its successor finds in the ring buffer. So a
+//! packet may be lost, and none is ever sent twice.
+//!
+//! # Generations
+//! A packet carries the generation that it was judged by. The first one of a newer generation makes the dispatcher look
+//! for that one's record, which is written before the switch (`pending.json`). Another half of the image is a change of
+//! keys. For another program the threads finish what they have, since they run the old one, and others take over with
+//! what was read meanwhile.
+
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use lb_abi::maps::{Punt, RESUME_SLOTS};
+use lb_abi::mode::FEATURE_XSK;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::carrier::{Carrier, FromRing, FromSocket};
+use super::counts::Event;
+use super::keys;
+use super::queue::{Batch, Queue};
+use super::verify::{Authority, Verifier};
+use super::worker::{Current, Shared, Worker};
+use crate::error::Error;
+use crate::paths::Paths;
+use crate::pinned;
+use crate::plane::Plane;
+use crate::record::{self, Record};
+use crate::sys::process;
+
+/// How soon `stop`, a new generation and another time of day are noticed.
+const NOTICE: Duration = Duration::from_millis(20);
+/// Packets taken off a carrier before the next one has its turn.
+const ROUND: usize = 256;
+/// So many at once are a flood: then the next are waited for a moment, so that they come together.
+const MANY: usize = 16;
+const MOMENT: Duration = Duration::from_micros(50);
+/// How far threads that check signatures give way to others.
+const NICE: i32 = 5;
+
+/// The generation in place, as it was found.
+struct Place {
+    written: SystemTime,
+    record: Record,
+    plane: Plane,
+}
+
+impl Place {
+    /// `None` while there is none, or while an apply moves it.
+    fn open(paths: &Paths) -> Result<Option<Place>, Error> {
+        let path = paths.record();
+        let Some(written) = record::written(&path) else { return Ok(None) };
+        let Some(record) = record::read(&path)? else { return Ok(None) };
+        let plane = pinned::plane(paths, record.load)?;
+        Ok(plane.map(|plane| Place { written, record, plane }))
+    }
+}
+
+fn current(paths: &Paths, record: &Record, plane: &Plane) -> Result<Current, Error> {
+    let content = &record.content;
+    let authority = |authority: &crate::generation::Authority| Authority {
+        identity: authority.identity,
+        replay: authority.replay,
+    };
+    Ok(Current {
+        generation: record.generation,
+        verifier: Verifier::new(content.authorities.iter().map(authority), keys::of(paths, content, plane)?),
+        trackers: content.trackers.iter().map(|tracker| tracker.number).collect(),
+    })
+}
+
+/// Threads that check signatures where nobody says how many: a CPU is left to the packets.
+fn threads(wanted: Option<usize>) -> usize {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    wanted.unwrap_or(cpus.saturating_sub(1)).clamp(1, RESUME_SLOTS as usize)
+}
+
+/// Serves the generation in place and those after it, until `stop` is set or the instance is detached.
+pub(crate) fn serve(
+    paths: &Paths,
+    workers: Option<usize>,
+    stop: &(dyn Fn() -> bool + Sync),
+) -> Result<(), Error> {
+    let mut left = Batch::default();
+    let mut first = true;
+    while !stop() {
+        match Place::open(paths)? {
+            Some(place) if place.plane.resume.is_some() => {
+                left = serve_one(paths, &place, threads(workers), stop, &left, first)?;
+                first = false;
+            }
+            None if !paths.record().exists() => return Ok(()),
+            Some(_) | None => thread::sleep(NOTICE),
+        }
+    }
+    Ok(())
+}
+
+/// Serves generations that share one program. What it has read of the next one's packets is its result.
+fn serve_one(
+    paths: &Paths,
+    place: &Place,
+    workers: usize,
+    stop: &(dyn Fn() -> bool + Sync),
+    left: &Batch,
+    first: bool,
+) -> Result<Batch, Error> {
+    let nothing = || Error::Pins("the program that goes on with checked packets is missing".to_owned());
+    let program = place.plane.resume.as_ref().ok_or_else(nothing)?;
+    let now = current(paths, &place.record, &place.plane)?;
+    let generation = now.generation;
+    let shared = Shared::new(&place.plane.maps, program.as_fd(), now)?;
+    if first {
+        // What an agent before us had taken and not finished is lost: no flow shall wait for it.
+        shared.resumes.all_done();
+    }
+    let queues: Vec<Queue> = (0..workers).map(|_| Queue::default()).collect();
+    thread::scope(|scope| {
+        let started = (0..).zip(&queues).try_for_each(|(slot, queue)| {
+            let mut worker = Worker::new(&shared, slot)?;
+            let work = move || {
+                process::give_way(NICE);
+                worker.run(queue);
+            };
+            let thread = thread::Builder::new().name(format!("signatures-{slot}"));
+            thread.spawn_scoped(scope, work).map(drop).map_err(|e| Error::kernel("start a thread", e))
+        });
+        let served = started.and_then(|()| {
+            let mut dispatcher = Dispatcher {
+                paths,
+                place,
+                shared: &shared,
+                queues: &queues,
+                written: place.written,
+                generation,
+                devices: place.record.devices.clone(),
+                looked_for: generation,
+                left: Batch::default(),
+                ends: false,
+            };
+            dispatcher.run(stop, left)?;
+            Ok(dispatcher.left)
+        });
+        queues.iter().for_each(Queue::close);
+        served
+    })
+}
+
+struct Dispatcher<'s> {
+    paths: &'s Paths,
+    place: &'s Place,
+    shared: &'s Shared<'s>,
+    queues: &'s [Queue],
+    /// When the record was written by which it goes.
+    written: SystemTime,
+    generation: u32,
+    devices: Vec<record::Device>,
+    /// The newest generation whose record it has looked for.
+    looked_for: u32,
+    /// Packets of a generation that has another program.
+    left: Batch,
+    ends: bool,
+}
+
+impl Dispatcher<'_> {
+    fn run(&mut self, stop: &(dyn Fn() -> bool + Sync), left: &Batch) -> Result<(), Error> {
+        for (punt, frame) in left.iter() {
+            self.dispatch(*punt, frame)?;
+        }
+        self.queues.iter().for_each(Queue::wake);
+        let mut ring = FromRing::open(&self.place.plane.maps)?;
+        let mut sockets: Vec<FromSocket> = Vec::new();
+        self.open_sockets(&mut sockets)?;
+        let mut look = Instant::now();
+        while !stop() && !self.ends {
+            if look <= Instant::now() {
+                look = Instant::now() + NOTICE;
+                if self.look()? {
+                    self.open_sockets(&mut sockets)?;
+                }
+                continue;
+            }
+            let mut carriers: Vec<&mut dyn Carrier> = vec![&mut ring];
+            carriers.extend(sockets.iter_mut().map(|socket| socket as &mut dyn Carrier));
+            wait(&carriers)?;
+            let mut taken = 0;
+            let mut failed = None;
+            for carrier in carriers {
+                taken += carrier.receive(ROUND, &mut |packet| match packet {
+                    Some((punt, frame)) => {
+                        if let Err(error) = self.dispatch(punt, frame) {
+                            failed = Some(error);
+                        }
+                    }
+                    None => self.shared.counts.add(Event::Fault, 1),
+                });
+            }
+            self.queues.iter().for_each(Queue::wake);
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            if (MANY..ROUND).contains(&taken) {
+                thread::sleep(MOMENT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands a packet to the thread of its flow.
+    fn dispatch(&mut self, punt: Punt, frame: &[u8]) -> Result<(), Error> {
+        let newer = |than: u32| punt.generation.wrapping_sub(than).cast_signed() > 0;
+        if newer(self.generation) && newer(self.looked_for) {
+            self.looked_for = punt.generation;
+            self.follow(punt.generation)?;
+        }
+        if self.ends {
+            self.left.push(punt, frame);
+            return Ok(());
+        }
+        // The lower half chooses its place in `PENDING`.
+        let thread = (punt.flow >> 32) as usize % self.queues.len().max(1);
+        if !self.queues.get(thread).is_some_and(|queue| queue.push(punt, frame)) {
+            self.shared.counts.add(Event::QueueFull, 1);
+            self.shared.resumes.done(&punt);
+        }
+        Ok(())
+    }
+
+    /// Goes by the record of `generation`, in place or just on its way there.
+    fn follow(&mut self, generation: u32) -> Result<(), Error> {
+        for path in [self.paths.pending(), self.paths.record()] {
+            // One that cannot be read is being changed, or not whole.
+            if let Ok(Some(record)) = record::read(&path)
+                && record.generation == generation
+            {
+                return self.take_up(&record);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_up(&mut self, record: &Record) -> Result<(), Error> {
+        if record.load != self.place.record.load {
+            self.ends = true;
+            return Ok(());
+        }
+        self.shared.set_current(current(self.paths, record, &self.place.plane)?);
+        self.generation = record.generation;
+        self.devices.clone_from(&record.devices);
+        Ok(())
+    }
+
+    /// Whether the record in place is another than before. Tells the data path the time of day, too.
+    fn look(&mut self) -> Result<bool, Error> {
+        let wall = process::wall_offset().map_err(|e| Error::kernel("read the clocks", e))?;
+        if self.place.plane.control().wall != wall {
+            self.place.plane.set_wall(wall);
+        }
+        let Some(written) = record::written(&self.paths.record()) else {
+            self.ends = true;
+            return Ok(false);
+        };
+        if written == self.written {
+            return Ok(false);
+        }
+        self.written = written;
+        match record::read(&self.paths.record())? {
+            Some(record) => self.take_up(&record)?,
+            None => self.ends = true,
+        }
+        Ok(!self.ends)
+    }
+
+    /// Opens the sockets of devices that have none, and closes those of devices that are the instance's no more.
+    fn open_sockets(&self, sockets: &mut Vec<FromSocket>) -> Result<(), Error> {
+        if self.place.record.flags.features & FEATURE_XSK == 0 {
+            return Ok(());
+        }
+        sockets.retain(|socket| self.devices.iter().any(|device| device.ifindex == socket.ifindex));
+        for device in &self.devices {
+            if !sockets.iter().any(|socket| socket.ifindex == device.ifindex) {
+                sockets.extend(FromSocket::open_all(&self.place.plane.maps, device.ifindex)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Waits until some carrier has packets, or there is something else to look at.
+fn wait(carriers: &[&mut dyn Carrier]) -> Result<(), Error> {
+    let mut polled: Vec<PollFd<'_>> =
+        carriers.iter().map(|carrier| PollFd::new(carrier.fd(), PollFlags::POLLIN)).collect();
+    let timeout = PollTimeout::try_from(NOTICE).unwrap_or(PollTimeout::ZERO);
+    match poll(&mut polled, timeout) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(Error::kernel("wait for packets", error.into())),
+    }
+}
