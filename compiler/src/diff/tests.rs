@@ -267,6 +267,25 @@ fn packets_that_never_reach_the_tree_have_settings() {
 }
 
 #[test]
+fn several_names_stand_for_what_is_left_of_others() {
+    let guards = |old: &str, new: &str| {
+        let report = of_chains(old, new);
+        let regions = report.changes.iter().flat_map(|change| &change.regions);
+        regions.map(|region| region.guard.short.clone()).collect::<Vec<_>>()
+    };
+    let policy = |end: &str| {
+        format!("match {{ src in web or src in bogons or src in 198.51.100.0/24 -> reject; else -> {end} }}")
+    };
+    assert_eq!(guards(&policy("pass"), &policy("drop")), ["src not in { bogons, web, 198.51.100.0/24 }"]);
+    let policy = |end: &str| {
+        format!(
+            "match {{ src in 0.0.0.0/1 and src not in 10.0.0.0/8 -> pass; src in web or src in bogons -> {end}; else -> pass }}"
+        )
+    };
+    assert_eq!(guards(&policy("drop"), &policy("reject")), ["src in { bogons, web }"]);
+}
+
+#[test]
 fn families_that_are_treated_alike_are_told_together() {
     insta::assert_snapshot!(told(&of_chains(
         "match { from inside -> translate back -> forward; src in bogons -> drop; to web -> forward; else -> pass }",

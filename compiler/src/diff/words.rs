@@ -229,6 +229,7 @@ impl<'a> Words<'a> {
                 left = left.and(&not(&classes));
                 pieces.push(name.to_owned());
             }
+            pieces.sort_unstable();
             let [rest, _] = values::both(self.cut, literal.field, &left, &|_| None);
             pieces.extend(rest.pieces);
             Form { negated, inverted: false, pieces }

@@ -377,6 +377,27 @@ assert \"nobody\" { never ttl in 0-255 ends reject }",
 }
 
 #[test]
+fn nobody_is_banned_of_whom_it_is_claimed() {
+    let proved = |claim: &str| {
+        let text = format!(
+            "set banned : addr dynamic max 100
+set staff : net = {{ 192.0.2.0/24 }}
+limit calm {{ per src v4 /32 v6 /64; rate 20 pkt/s; burst 40; max 1_000 }}
+policy p {{ default drop }} = match {{
+  src in banned -> drop
+  src in staff -> pass
+  else -> limit calm (exceed -> ban banned -> drop) -> pass
+}}
+assert \"x\" {{ {claim} }}"
+        );
+        run(&checked(&text)).holds()
+    };
+    assert!(proved("never src in staff reaches banned"));
+    assert!(!proved("never src in 192.0.0.0/16 reaches banned"));
+    assert!(proved("never ttl in 0-255 reaches banned without calm"));
+}
+
+#[test]
 fn an_exit_that_nothing_brings_about_is_never_taken() {
     const POOL: &str = "via nat; source 10.0.0.5; ports 1000-1999; backend a 10.0.1.1";
     let policy = |pool: &str, authority: &str, exits: &str| {

@@ -176,10 +176,8 @@ impl<'p> Search<'_, '_, 'p> {
             StageKind::Synguard { synguard, .. } => {
                 policy.synguards.get(synguard.index()).map(|item| item.name.as_str())
             }
-            StageKind::Count { .. }
-            | StageKind::Log { .. }
-            | StageKind::Ban { .. }
-            | StageKind::TranslateBack { .. } => None,
+            StageKind::Ban { set } => policy.sets.get(set.index()).map(|item| item.name.as_str()),
+            StageKind::Count { .. } | StageKind::Log { .. } | StageKind::TranslateBack { .. } => None,
         }
     }
 

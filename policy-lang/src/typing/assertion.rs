@@ -6,8 +6,18 @@ use crate::names::Kind;
 use crate::policy::{Assert, Claim, Goal, PoolId, TreeId};
 
 /// What a claim can be about.
-const STAGES: &[Kind] =
-    &[Kind::Pool, Kind::Tree, Kind::Limit, Kind::Track, Kind::Authority, Kind::Mapper, Kind::Synguard];
+const STAGES: &[Kind] = &[
+    Kind::Pool,
+    Kind::Tree,
+    Kind::Limit,
+    Kind::Track,
+    Kind::Authority,
+    Kind::Mapper,
+    Kind::Synguard,
+    // Filled at run time, by `ban`.
+    Kind::Set,
+];
+const NAMES: &str = "name a pool, a tree, or what a stage names: a limit, tracker, synguard, authority, mapper, or the set of a `ban`";
 
 impl Typing<'_> {
     pub(super) fn type_asserts(&mut self) -> Vec<Assert> {
@@ -58,9 +68,7 @@ impl Typing<'_> {
             return None;
         }
         let [word] = words else {
-            self.report
-                .error("E0323", claim.goal.span, "`reaches` takes one name")
-                .help("name a pool, a tree, a limit or a tracker");
+            self.report.error("E0323", claim.goal.span, "`reaches` takes one name").help(NAMES);
             return None;
         };
         let (kind, index) = self.stage_named(word)?;
@@ -72,14 +80,22 @@ impl Typing<'_> {
     }
 
     fn stage_named(&mut self, word: &Word) -> Option<(Kind, u32)> {
+        let is_listed = |index: u32| self.sets.get(index as usize).is_some_and(|set| set.dynamic.is_none());
         match self.names.look_up(&word.text) {
+            Some(symbol) if symbol.kind == Kind::Set && is_listed(symbol.index) => {
+                self.report
+                    .error("E0213", word.span, format!("`{}` is a set that no `ban` fills", word.text))
+                    .also(symbol.span, "declared here")
+                    .help(NAMES);
+                None
+            }
             Some(symbol) if STAGES.contains(&symbol.kind) => Some((symbol.kind, symbol.index)),
             Some(symbol) => {
                 let kind = symbol.kind.noun();
                 self.report
                     .error("E0213", word.span, format!("`{}` is {kind}, not a stage", word.text))
                     .also(symbol.span, "declared here")
-                    .help("name a pool, a tree, a limit or a tracker");
+                    .help(NAMES);
                 None
             }
             None => {
