@@ -15,7 +15,7 @@ use std::fmt;
 
 use lb_abi::bundle::Image;
 use lb_abi::image::OP_DECIDE;
-use lb_abi::image::{OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK};
+use lb_abi::image::{OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK, OP_VERIFY};
 use sha2::{Digest, Sha256};
 
 /// Why bytes or words are no image that the packet path could follow.
@@ -138,6 +138,7 @@ pub(crate) fn op_name(op: u32) -> &'static str {
         OP_TRANSLATE => "translate",
         OP_TRANSLATE_BACK => "translate back",
         OP_END => "end",
+        OP_VERIFY => "verify",
         _ => "unknown op",
     }
 }

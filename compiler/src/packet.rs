@@ -15,7 +15,7 @@ pub use checksum::verify_checksums;
 pub use flow::{certificate_hash, cookie_hash, flow_hash, flow_key, source_hash};
 pub use hello::{Hello, Hellos, hello};
 pub use parse::{parse, payload, unwrapped};
-pub use trailer::{Signer, TRAILER_BYTES, Trailer, forge, test_public_key, trailer};
+pub use trailer::{Signer, Trailer, forge, test_public_key, trailer};
 
 pub(crate) use checksum::{checksum, mend};
 pub(crate) use header::Header;

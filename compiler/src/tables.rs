@@ -3,21 +3,27 @@
 
 mod look_up;
 
-use lb_abi::bundle::Image;
+use lb_abi::bundle::{Backend, Image};
 use lb_abi::image::{
-    BEFORE_MATCH, BEFORE_PASS, END_DROP, END_FORWARD, END_PASS, END_REPLY_ECHO, EVERY_FLOW, EVERY_PACKET,
-    EVERY_RANDOM, H_ENTRY, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED, L_BURST, L_ID, L_INTERVAL, L_KEY,
-    L_UNIT, L_V4, L_V6, LIMIT_BYTES, LIMIT_CONNS, LIMIT_KEY_DST, LIMIT_KEY_NONE, LIMIT_KEY_SRC,
-    LIMIT_PACKETS, LIMIT_SYNS, MAX_STEPS, N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0, N_P1, N_P2, OP_DECIDE,
-    OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK, P_ID, P_PICK, P_PORT_COUNT,
-    P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6, PICK_FLOW, PICK_RANDOM, PICK_ROUND_ROBIN,
-    PICK_SOURCE, T_HALF_OPEN, T_ID, T_IDLE_TCP, T_IDLE_UDP, T_MAX,
+    A_CERTIFICATES, A_FLAGS, A_ID, AUTHORITY_ONCE, AUTHORITY_STRIP, B_MAX_CONN, B_NUMBER, B_OTHER, B_WEIGHT,
+    BACKEND_WORDS, BEFORE_MATCH, BEFORE_PASS, END_DROP, END_FORWARD, END_PASS, END_REPLY_ECHO, EVERY_FLOW,
+    EVERY_PACKET, EVERY_RANDOM, H_ENTRY, H_FRAGMENTS, H_NEIGHBOURS, H_OTHER, H_UNPARSED, L_BURST, L_ID,
+    L_INTERVAL, L_KEY, L_UNIT, L_V4, L_V6, LIMIT_BYTES, LIMIT_CONNS, LIMIT_KEY_DST, LIMIT_KEY_NONE,
+    LIMIT_KEY_SRC, LIMIT_PACKETS, LIMIT_SYNS, MAX_STEPS, N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0, N_P1, N_P2,
+    OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK, OP_VERIFY, P_BACKENDS4,
+    P_BACKENDS6, P_ID, P_PICK, P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6,
+    PICK_CERTIFICATE, PICK_FLOW, PICK_LEAST, PICK_RANDOM, PICK_ROUND_ROBIN, PICK_SOURCE, T_FLAGS,
+    T_HALF_OPEN, T_ID, T_IDLE_TCP, T_IDLE_UDP, T_MAX, TRACK_CERTIFICATE, VERIFY_EXPIRED, VERIFY_INVALID,
+    VERIFY_MISSING, VERIFY_REPLAYED, VERIFY_REVOKED,
 };
 use lb_abi::maps::Addr;
 use lb_abi::reason::Reason;
 use policy_lang::policy::{Before, BeforeTree, End, EveryMode, LimitKey};
 
-use crate::eval::stages::{self, LimitParams, LimitUnit, PickBy, Plan, PoolParams, Target, TrackParams, Way};
+use crate::eval::stages::{
+    self, Certified, LimitParams, LimitUnit, Load, PickBy, Plan, PoolParams, Target, TrackParams,
+    VerifyParams, Way,
+};
 use crate::eval::{Ended, PathStep, Run, State, StepKind};
 use crate::image::op_name;
 use crate::packet::Fields;
@@ -106,7 +112,8 @@ impl Walk<'_> {
             self.path.push(PathStep::new(StepKind::Node(node), None, op_name(op)));
             let way = match op {
                 OP_DECIDE => {
-                    node = look_up::decide(words, p0, words.of(node, N_P1)?, &self.fields, self.state)?;
+                    let row = words.of(node, N_P1)?;
+                    node = look_up::decide(words, p0, row, &self.fields, self.state, &self.plan)?;
                     continue;
                 }
                 OP_EVERY => {
@@ -123,6 +130,7 @@ impl Walk<'_> {
                 }
                 OP_END => return self.end(p0),
                 OP_LIMIT => stages::limit(self.state, &limit(words, p0)?, &self.fields),
+                OP_VERIFY => self.verify(p0)?,
                 OP_TRACK => stages::track(self.state, &tracker(words, p0)?, &self.fields, &mut self.plan),
                 OP_TRANSLATE => self.translate(p0)?,
                 OP_TRANSLATE_BACK => stages::translate_back(self.state, &self.fields, &mut self.plan),
@@ -130,6 +138,7 @@ impl Walk<'_> {
             };
             node = match way {
                 Way::On => words.of(node, N_NEXT)?,
+                _ if op == OP_VERIFY => words.of(words.of(node, N_P1)?, verify_exit(way)?)?,
                 Way::Exceed | Way::Full | Way::Empty => words.of(node, N_EXIT_A)?,
                 Way::Invalid if op == OP_TRANSLATE_BACK => words.of(node, N_EXIT_A)?,
                 Way::Invalid | Way::Ports => words.of(node, N_EXIT_B)?,
@@ -153,44 +162,120 @@ impl Walk<'_> {
         Ok(stages::end(self.state, end, self.frame, &self.fields, &self.plan, &mut self.counted))
     }
 
-    fn translate(&mut self, pool: u32) -> Result<Way, Reason> {
+    fn verify(&mut self, authority: u32) -> Result<Way, Reason> {
         let (words, image) = (self.words, self.image);
-        let (slots, sources) = if self.fields.v6 { (P_SLOTS6, P_SOURCES6) } else { (P_SLOTS4, P_SOURCES4) };
+        let flags = words.of(authority, A_FLAGS)?;
+        let ids = words.of(authority, A_CERTIFICATES)?;
+        let id = words.of(authority, A_ID)?;
+        let certificate = |id: u8| {
+            let number = words.of(ids, id.into()).ok()?.checked_sub(1)?;
+            let one = image.certificates.get(number as usize)?;
+            Some(Certified {
+                number,
+                hash: one.hash,
+                key: one.key.as_ref(),
+                valid: one.valid,
+                is_revoked: one.revoked,
+                subject: &one.name,
+            })
+        };
+        let params = VerifyParams {
+            id,
+            once: flags & AUTHORITY_ONCE != 0,
+            strip: flags & AUTHORITY_STRIP != 0,
+            replay: image.authorities.get(id as usize).ok_or(Reason::BadImage)?.replay,
+            certificate: &certificate,
+        };
+        let (way, seen) = stages::verify(self.state, &params, self.frame, &self.fields, &mut self.plan);
+        if let Some(step) = self.path.last_mut() {
+            step.seen = seen;
+        }
+        Ok(way)
+    }
+
+    fn translate(&mut self, pool: u32) -> Result<Way, Reason> {
+        let (words, image, is_v6) = (self.words, self.image, self.fields.v6);
+        let [slots, sources, rows] = match is_v6 {
+            true => [P_SLOTS6, P_SOURCES6, P_BACKENDS6],
+            false => [P_SLOTS4, P_SOURCES4, P_BACKENDS4],
+        };
+        let id = words.of(pool, P_ID)?;
+        let backends = backends(image, words, words.of(pool, rows)?, words.of(pool, rows + 1)?)?;
         let first_slot = words.of(pool, slots)?;
-        let slot = |slot: u32| target(image, words, words.of(first_slot, slot as usize).ok()?);
+        let slot = |slot: u32| {
+            let ordinal = number(words, words.of(first_slot, slot as usize).ok()?)?;
+            backends.iter().position(|load| load.target.backend == ordinal)
+        };
+        let reached = |ordinal| reached(image, ordinal, is_v6);
+        let hash = |number: u32| image.certificates.get(number as usize).map(|one| one.hash);
         let first_source = words.of(pool, sources)?;
         let count = words.of(pool, sources + 1)? as usize;
         let sources = (0..count)
             .map(|source| address(words, first_source, source))
             .collect::<Result<Vec<Addr>, Reason>>()?;
         let params = PoolParams {
-            id: words.of(pool, P_ID)?,
+            id,
             pick: match words.of(pool, P_PICK)? {
                 PICK_ROUND_ROBIN => PickBy::RoundRobin,
                 PICK_RANDOM => PickBy::Random,
                 PICK_SOURCE => PickBy::Source,
                 PICK_FLOW => PickBy::Flow,
+                PICK_CERTIFICATE => PickBy::Certificate,
+                PICK_LEAST => PickBy::LeastConnections,
                 _ => return Err(Reason::BadImage),
             },
             slots: words.of(pool, slots + 1)?,
             slot: &slot,
+            backends: &backends,
+            reached: &reached,
+            hash: &hash,
             sources: &sources,
             port_first: words.of(pool, P_PORT_FIRST)? as u16,
             port_count: words.of(pool, P_PORT_COUNT)?,
             // What else there is the image does not carry.
             is_nat: true,
-            kept: None,
-            certificate: None,
-            loads: &[],
             wrap: &|_| None,
         };
         Ok(stages::translate(self.state, &params, &self.fields, &mut self.plan))
     }
 }
 
-/// The backend whose number stands at `offset`.
-fn target(image: &Image, words: Words<'_>, offset: u32) -> Option<Target> {
-    let ordinal = words.at(offset as usize).ok()?.checked_sub(1)?;
+/// Which of the nodes of its exits a `verify` goes on with.
+fn verify_exit(way: Way) -> Result<usize, Reason> {
+    let exit = match way {
+        Way::Missing => VERIFY_MISSING,
+        Way::Invalid => VERIFY_INVALID,
+        Way::Expired => VERIFY_EXPIRED,
+        Way::Revoked => VERIFY_REVOKED,
+        Way::Replayed => VERIFY_REPLAYED,
+        _ => return Err(Reason::BadImage),
+    };
+    Ok(exit as usize)
+}
+
+/// The backends of a pool that can be picked.
+fn backends(image: &Image, words: Words<'_>, rows: u32, count: u32) -> Result<Vec<Load>, Reason> {
+    let mut backends = Vec::new();
+    for row in 0..count {
+        let at = |word: usize| words.of(rows, row as usize * BACKEND_WORDS + word);
+        let ordinal = number(words, at(B_NUMBER)?).ok_or(Reason::BadImage)?;
+        let other = Some(at(B_OTHER)?).filter(|&offset| offset != 0).and_then(|offset| number(words, offset));
+        backends.push(Load {
+            target: target(image, ordinal).ok_or(Reason::BadImage)?,
+            weight: at(B_WEIGHT)?,
+            max_conn: Some(at(B_MAX_CONN)?).filter(|&max| max != 0),
+            ordinals: [Some(ordinal), other].into_iter().flatten().collect(),
+        });
+    }
+    Ok(backends)
+}
+
+/// The ordinal that stands at `offset` as 1 more.
+fn number(words: Words<'_>, offset: u32) -> Option<u32> {
+    words.at(offset as usize).ok()?.checked_sub(1)
+}
+
+fn target(image: &Image, ordinal: u32) -> Option<Target> {
     let backend = image.backends.get(ordinal as usize)?;
     Some(Target {
         backend: ordinal,
@@ -198,6 +283,19 @@ fn target(image: &Image, words: Words<'_>, offset: u32) -> Option<Target> {
         addr: backend.addr,
         port: backend.port,
     })
+}
+
+/// The backend's address of the family.
+fn reached(image: &Image, ordinal: u32, is_v6: bool) -> Option<Target> {
+    let own = image.backends.get(ordinal as usize)?;
+    let is_same = |other: &Backend| (other.pool, &other.name) == (own.pool, &own.name);
+    let mut all = (0..).zip(&image.backends);
+    let (found, _) = all.find(|(_, other)| is_same(other) && is_mapped(other.addr) != is_v6)?;
+    target(image, found)
+}
+
+fn is_mapped(addr: Addr) -> bool {
+    u128::from_be_bytes(addr) >> 32 == 0xffff
 }
 
 /// Source address number `source`: four words, bytes in order.
@@ -239,7 +337,7 @@ fn tracker(words: Words<'_>, at: u32) -> Result<TrackParams, Reason> {
         idle_udp: words.of(at, T_IDLE_UDP)?,
         half_open: words.of(at, T_HALF_OPEN)?,
         max: words.of(at, T_MAX)?,
-        session: None,
+        by_certificate: words.of(at, T_FLAGS)? & TRACK_CERTIFICATE != 0,
         one_way: false,
     })
 }

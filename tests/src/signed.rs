@@ -3,9 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use compiler::packet::{TRAILER_BYTES, build_in, parse, payload};
+use compiler::packet::{build_in, parse, payload};
 use fastrand::Rng;
-use lb_abi::trailer::{HASH_AT, ID_AT, MAGICS, RESERVED_AT, SIGNATURE_AT};
+use lb_abi::trailer::{HASH_AT, ID_AT, MAGICS, RESERVED_AT, SIGNATURE_AT, TRAILER_BYTES};
 use policy_lang::policy::{AuthorityId, PacketSpec, Policy, ProtoSpec, Signed};
 
 /// Of one certificate, signed by the key that stands in for its own in tests.

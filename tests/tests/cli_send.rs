@@ -4,7 +4,8 @@
 use std::net::UdpSocket;
 use std::time::Duration;
 
-use compiler::packet::{TRAILER_BYTES, trailer};
+use compiler::packet::trailer;
+use lb_abi::trailer::TRAILER_BYTES;
 use lb_tests::cli::Desk;
 use serde_json::Value;
 

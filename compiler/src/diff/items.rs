@@ -312,6 +312,8 @@ fn authority(authority: &Authority) -> Vec<Setting> {
         ("packets", if authority.every_packet { "every" } else { "first" }.to_owned()),
         ("strip", if authority.strip { "yes" } else { "no" }.to_owned()),
         ("replay", authority.replay.map_or_else(|| "none".to_owned(), duration)),
+        ("checks", per(authority.checks.count, "pkt", authority.checks.per)),
+        ("checks_per_source", per(authority.checks_per_source.count, "pkt", authority.checks_per_source.per)),
     ]
 }
 

@@ -7,7 +7,7 @@ use policy_lang::policy::{
 };
 use policy_lang::source::Span;
 
-use super::stages::flow_tracker;
+use super::stages::{certificate as certificate_of, flow_tracker};
 use super::{Learned, PathStep, State, StepKind};
 use crate::packet::{Fields, Layer4, flow_key, payload, v4_number};
 
@@ -141,7 +141,7 @@ impl Sight<'_> {
     fn number(&self, field: Field) -> Option<u32> {
         match field {
             Field::Iface => Some(self.iface),
-            Field::Cert => self.learned.certificate.or_else(|| of_flow(self.state, self.fields)?.certificate),
+            Field::Cert => certificate_of(self.state, self.fields, self.learned),
             _ => number(self.fields, field),
         }
     }
@@ -176,7 +176,7 @@ impl Sight<'_> {
 }
 
 /// What the packet's live flow has learned.
-pub(super) fn of_flow<'a>(state: &'a State, fields: &Fields) -> Option<&'a Learned> {
+fn of_flow<'a>(state: &'a State, fields: &Fields) -> Option<&'a Learned> {
     flow_tracker(state, fields)?;
     state.learned.get(&flow_key(fields))
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use lb_abi::image::LIMIT_SHIFT;
 use lb_abi::maps::{Addr, TICK_SHIFT};
 use policy_lang::policy::{
-    Backend, Chain, Limit, LimitUnit, Pick, Policy, Pool, PoolId, Stage, StageKind, Tail, Tracker, Tree,
-    TreeId, Via,
+    Authority, AuthorityId, Backend, Chain, Limit, LimitUnit, Pick, Policy, Pool, PoolId, Stage, StageKind,
+    Tail, TrackKey, Tracker, Tree, TreeId, Via,
 };
 
 use super::slots::{Candidate, slots};
-use super::stages::{self, LimitParams, Load, PickBy, Target, TrackParams, Wrap};
+use super::stages::{self, Certified, LimitParams, Load, PickBy, Target, TrackParams, VerifyParams, Wrap};
 use crate::packet::addr;
 
 pub(super) fn limit(id: u32, limit: &Limit) -> LimitParams {
@@ -33,6 +33,36 @@ pub(super) fn limit(id: u32, limit: &Limit) -> LimitParams {
     LimitParams { id, unit, key: limit.key, interval, tolerance }
 }
 
+/// Settings of a `verify` but for the authority's certificates.
+pub(super) fn verify(id: AuthorityId, authority: &Authority) -> VerifyParams<'static> {
+    let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    VerifyParams {
+        id: id.0,
+        once: !authority.every_packet,
+        strip: authority.strip,
+        replay: authority.replay.map(nanoseconds),
+        certificate: &|_| None,
+    }
+}
+
+/// The certificates of an authority by their ids.
+pub(super) fn certified(policy: &Policy, id: AuthorityId) -> Vec<(u8, Certified<'_>)> {
+    let Some(authority) = policy.authorities.get(id.index()) else { return Vec::new() };
+    let numbered = (policy.certificate_number(id, 0)..).zip(&authority.certificates);
+    let certified = numbered.map(|(number, certificate)| {
+        let one = Certified {
+            number,
+            hash: certificate.hash,
+            key: certificate.key.as_ref(),
+            valid: certificate.valid,
+            is_revoked: authority.revoked.contains(&certificate.hash),
+            subject: &certificate.subject,
+        };
+        (certificate.id, one)
+    });
+    certified.collect()
+}
+
 /// Settings of a `track` but for what the packet and the stages behind decide.
 pub(super) fn track(id: u32, tracker: &Tracker) -> TrackParams {
     TrackParams {
@@ -41,7 +71,7 @@ pub(super) fn track(id: u32, tracker: &Tracker) -> TrackParams {
         idle_udp: ticks(tracker.idle_udp),
         half_open: ticks(tracker.half_open),
         max: tracker.max,
-        session: None,
+        by_certificate: tracker.key == TrackKey::Certificate,
         one_way: false,
     }
 }
@@ -103,27 +133,25 @@ pub(super) struct Tables {
 }
 
 pub(super) struct Family {
-    pub(super) targets: Vec<Target>,
-    /// Indices into `targets`.
+    /// Indices into `loads`.
     pub(super) slots: Vec<usize>,
     pub(super) sources: Vec<Addr>,
-    /// What can be picked, in the order of `targets`.
+    /// What can be picked, in the order written.
     pub(super) loads: Vec<Load>,
-    /// Every backend that the family's packets can be sent to, drained ones too, by index.
-    reached: Vec<(usize, Target)>,
-    /// The index of each of the pool's ordinals, and how packets get there if not by translation.
-    ordinals: Vec<(Ordinal, Option<Wrap>)>,
+    /// By each address of each backend, the one that the family's packets are sent to for it; drained ones too.
+    reached: Vec<(u32, Target)>,
+    /// How packets get to each of the pool's ordinals, if not by translation.
+    wraps: Vec<(u32, Wrap)>,
 }
 
 impl Family {
-    /// The backend that has this ordinal, by an address that the family's packets can be sent to.
-    pub(super) fn of_ordinal(&self, ordinal: u32) -> Option<Target> {
-        let (found, _) = self.ordinals.iter().find(|(found, _)| found.ordinal == ordinal)?;
-        self.reached.iter().find(|(index, _)| *index == found.index).map(|(_, target)| *target)
+    /// The address with this ordinal, or the backend's other one where the family's packets can't be sent to that.
+    pub(super) fn reached(&self, ordinal: u32) -> Option<Target> {
+        self.reached.iter().find(|(found, _)| *found == ordinal).map(|(_, target)| *target)
     }
 
     pub(super) fn wrap(&self, ordinal: u32) -> Option<Wrap> {
-        self.ordinals.iter().find(|(found, _)| found.ordinal == ordinal)?.1
+        self.wraps.iter().find(|(found, _)| *found == ordinal).map(|(_, wrap)| *wrap)
     }
 }
 
@@ -156,33 +184,36 @@ fn family(policy: &Policy, id: PoolId, pool: &Pool, v6: bool) -> Family {
     let own: Vec<Ordinal> = backend_ordinals(policy).filter(|ordinal| ordinal.pool == id).collect();
     // What is wrapped can be of another family than what is around it.
     let is_wrapped = matches!(pool.via, Via::Ipip | Via::Gue { .. });
-    let (mut candidates, mut targets, mut loads, mut reached) = (vec![], vec![], vec![], vec![]);
+    let (mut candidates, mut loads) = (vec![], vec![]);
+    let is_reached = |ordinal: &&Ordinal| ordinal.v6 == v6 || is_wrapped;
     for (index, backend) in pool.backends.iter().enumerate() {
         let addresses = own.iter().filter(|ordinal| ordinal.index == index);
         let ordinals = addresses.clone().map(|ordinal| ordinal.ordinal).collect();
-        let best = addresses.filter(|ordinal| ordinal.v6 == v6 || is_wrapped);
-        let Some(best) = best.min_by_key(|ordinal| ordinal.v6 != v6) else { continue };
-        let target = Target { backend: best.ordinal, identity: 0, addr: best.addr, port: best.port };
-        reached.push((index, target));
+        let best = addresses.filter(is_reached).min_by_key(|ordinal| ordinal.v6 != v6);
+        let Some(best) = best else { continue };
         let &Backend { weight, max_conn, .. } = backend;
         if weight > 0 && !backend.drain {
             candidates.push(Candidate { name: &backend.name, weight });
-            targets.push(target);
-            loads.push(Load { target, weight, max_conn, ordinals });
+            loads.push(Load { target: target(best), weight, max_conn, ordinals });
         }
     }
-    let wraps = own.into_iter().map(|ordinal| {
-        let around = (pool.via != Via::Nat).then(|| wrap(&ordinal));
-        (ordinal, around)
+    let reached = own.iter().filter_map(|ordinal| {
+        let mut same = own.iter().filter(|other| other.index == ordinal.index);
+        let best = Some(ordinal).filter(is_reached).or_else(|| same.find(is_reached))?;
+        Some((ordinal.ordinal, target(best)))
     });
+    let wrapped = own.iter().filter(|_| pool.via != Via::Nat);
     Family {
         slots: slots(pool.pick, &candidates),
-        targets,
         loads,
-        reached,
-        ordinals: wraps.collect(),
+        reached: reached.collect(),
+        wraps: wrapped.map(|ordinal| (ordinal.ordinal, wrap(ordinal))).collect(),
         sources,
     }
+}
+
+fn target(ordinal: &Ordinal) -> Target {
+    Target { backend: ordinal.ordinal, identity: 0, addr: ordinal.addr, port: ordinal.port }
 }
 
 /// One address of a backend and its ordinal.

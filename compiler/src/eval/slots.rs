@@ -25,9 +25,8 @@ pub(super) fn slots(pick: Pick, candidates: &[Candidate]) -> Vec<usize> {
         _ if candidates.is_empty() => Vec::new(),
         Pick::Maglev { slots, .. } => maglev(slots as usize, candidates, turns),
         Pick::Source | Pick::Certificate => maglev(SOURCE_SLOTS, candidates, turns),
-        Pick::RoundRobin | Pick::Random | Pick::LeastConnections => {
-            turns.take(weights.iter().sum::<i64>() as usize).collect()
-        }
+        Pick::LeastConnections => Vec::new(),
+        Pick::RoundRobin | Pick::Random => turns.take(weights.iter().sum::<i64>() as usize).collect(),
     }
 }
 

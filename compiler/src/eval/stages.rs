@@ -22,9 +22,9 @@ pub use log::{key_range, log};
 pub use map::{Asking, map};
 pub use sessions::Session;
 pub use synguard::{Guarded, Guarding, Splice, Standing, spliced, synguard};
-pub use track::{flow_tracker, live_flow, track};
+pub use track::{certificate, flow_tracker, live_flow, track};
 pub use translate::{translate, translate_back};
-pub use verify::{VerifyParams, verify};
+pub use verify::{Certified, VerifyParams, verify};
 pub use wrap::Wrap;
 
 use lb_abi::maps::Addr;
@@ -95,8 +95,8 @@ pub struct TrackParams {
     pub half_open: u32,
     /// Greatest number of proven flows, or of sessions.
     pub max: u32,
-    /// The tracker is one of `key cert`, and this is the packet's certificate.
-    pub session: Option<u32>,
+    /// `key cert`.
+    pub by_certificate: bool,
     /// Only pools whose backends answer the clients themselves come behind it: replies are never seen, and flows are
     /// picked up at any packet.
     pub one_way: bool,
@@ -112,19 +112,20 @@ pub struct PoolParams<'a> {
     pub is_nat: bool,
     /// Number of slots; 0: no usable backend of the family.
     pub slots: u32,
-    /// The backend in a slot below `slots`; `None` if it is absent.
-    pub slot: &'a dyn Fn(u32) -> Option<Target>,
+    /// The backend in a slot below `slots`: its place in `backends`.
+    pub slot: &'a dyn Fn(u32) -> Option<usize>,
+    /// What can be picked, in the order written.
+    pub backends: &'a [Load],
     /// Source addresses of the family; empty: the client's address and port stay.
     pub sources: &'a [Addr],
     pub port_first: u16,
     /// How many source ports there are, the first included.
     pub port_count: u32,
-    /// The backend that the packet's session has already.
-    pub kept: Option<Target>,
-    /// Of the packet's certificate.
-    pub certificate: Option<[u8; 32]>,
-    /// What can be picked by its connections, or only up to so many of them.
-    pub loads: &'a [Load],
+    /// The backend's address with this ordinal, or where packets of the family can't be sent to that, its other one; be it
+    /// drained.
+    pub reached: &'a dyn Fn(u32) -> Option<Target>,
+    /// Hash of a certificate by its number.
+    pub hash: &'a dyn Fn(u32) -> Option<[u8; 32]>,
     /// How packets get to the backend with this ordinal, if not by translation.
     pub wrap: &'a dyn Fn(u32) -> Option<Wrap>,
 }
@@ -173,7 +174,9 @@ pub struct Plan {
     flow: Option<PlannedFlow>,
     translation: Option<Translation>,
     /// What stages learned of the packet.
-    pub(super) learned: Learned,
+    pub(crate) learned: Learned,
+    /// Tracker and certificate, behind a `track` with `key cert`.
+    session: Option<(u32, u32)>,
     /// The trailer is cut off.
     strip: bool,
     /// What is added to the sequence number of a packet on its way to the client.

@@ -71,8 +71,8 @@ pub struct Learned {
     pub sni: Option<String>,
     /// `Policy::certificate_number` of `verify`.
     pub certificate: Option<u32>,
-    /// Tracker and certificate of the session it belongs to.
-    pub session: Option<(u32, u32)>,
+    /// It was behind a `track` with `key cert`: it belongs to the session of its tracker and certificate.
+    pub in_session: bool,
     /// Its backend answers the client itself: no reply of it ever comes back.
     pub one_way: bool,
     /// Mapper and key under which its name is known, and for how many ns after each packet.

@@ -5,12 +5,11 @@ use std::cell::OnceCell;
 
 use lb_abi::reason::{REASONS, Reason};
 use policy_lang::policy::{
-    Chain, End, Every, InterfaceId, LimitId, Match, Policy, PoolId, Set, Stage, StageKind, Tail, TrackKey,
-    Via,
+    Chain, End, Every, InterfaceId, LimitId, Match, Policy, PoolId, Set, Stage, StageKind, Tail, Via,
 };
 use policy_lang::source::Span;
 
-use super::guards::{Sight, certificate, of_flow};
+use super::guards::{Sight, certificate};
 use super::params::{self, Tables};
 use super::stages::{self, Guarding, Plan, PoolParams, Standing, TrackParams, VerifyParams, Way};
 use super::{Answer, Ended, PathStep, Run, State, StepKind, Verdict};
@@ -199,8 +198,11 @@ impl<'p> Walk<'_, 'p> {
                 let Some(item) = policy.authorities.get(authority.index()) else {
                     return Next::Drop(Reason::BadImage);
                 };
-                let first = policy.certificate_number(*authority, 0);
-                let params = VerifyParams { id: authority.0, authority: item, first };
+                let certified = params::certified(policy, *authority);
+                let params = VerifyParams {
+                    certificate: &|id| certified.iter().find(|(own, _)| *own == id).map(|(_, one)| *one),
+                    ..params::verify(*authority, item)
+                };
                 let (way, words) =
                     stages::verify(self.state, &params, self.frame, &self.fields, &mut self.plan);
                 seen = words;
@@ -275,15 +277,8 @@ impl<'p> Walk<'_, 'p> {
                 let Some(item) = policy.trackers.get(tracker.index()) else {
                     return Next::Drop(Reason::BadImage);
                 };
-                let session = match item.key {
-                    TrackKey::Flow => None,
-                    TrackKey::Certificate => match self.certificate() {
-                        Some(number) => Some(number),
-                        None => return Next::Drop(Reason::BadImage),
-                    },
-                };
                 let one_way = self.of.has_one_way && params::is_one_way(policy, behind.stages, behind.tail);
-                let params = TrackParams { session, one_way, ..params::track(tracker.0, item) };
+                let params = TrackParams { one_way, ..params::track(tracker.0, item) };
                 let way = stages::track(self.state, &params, &self.staged(), &mut self.plan);
                 let exits = vec![(Way::Full, "full", full), (Way::Invalid, "invalid", invalid)];
                 (way, format!("track {}", item.name), exits)
@@ -333,26 +328,17 @@ impl<'p> Walk<'_, 'p> {
         self.standing.as_ref().map_or(self.fields, |standing| standing.fields)
     }
 
-    /// What `verify` found, on this way or on that of the packet that began the flow.
-    fn certificate(&self) -> Option<u32> {
-        self.plan.learned.certificate.or_else(|| of_flow(self.state, &self.fields)?.certificate)
-    }
-
     fn translate(&mut self, id: PoolId, tables: &Tables) -> Way {
         let family = if self.fields.v6 { &tables.v6 } else { &tables.v4 };
-        let slot = |slot: u32| {
-            let index = *family.slots.get(slot as usize)?;
-            family.targets.get(index).copied()
-        };
-        let session = self.plan.learned.session.and_then(|session| self.state.session(session));
-        let ordinal = session.and_then(|session| session.backends.get(&id.0).copied());
-        let certificate = self.certificate().and_then(|number| certificate(self.of.policy, number));
+        let slot = |slot: u32| family.slots.get(slot as usize).copied();
+        let hash = |number| Some(certificate(self.of.policy, number)?.1.hash);
+        let reached = |ordinal| family.reached(ordinal);
         let wrap = |ordinal| family.wrap(ordinal);
         let params = PoolParams {
             is_nat: tables.is_nat,
-            kept: ordinal.and_then(|ordinal| family.of_ordinal(ordinal)),
-            certificate: certificate.map(|(_, certificate)| certificate.hash),
-            loads: &family.loads,
+            reached: &reached,
+            hash: &hash,
+            backends: &family.loads,
             wrap: &wrap,
             id: id.0,
             pick: tables.pick,

@@ -1,15 +1,16 @@
 //! Owns the proof that the packet path can follow an image: every offset, class, ordinal and step within its bounds.
 //! Never what the image means.
 
+mod descriptors;
 mod nodes;
 mod tables;
 
 use std::collections::BTreeSet;
 
-use lb_abi::bundle::{Dense, Image, Relocation};
+use lb_abi::bundle::{Certificate, Dense, Image, Relocation};
 use lb_abi::image::{
     BEFORE_MATCH, BEFORE_PASS, FIELDS, H_ENTRY, H_FIELD, H_FRAGMENTS, H_LEN, H_MAGIC, H_NEIGHBOURS, H_OTHER,
-    H_SCHEMA, H_UNPARSED, HEADER_WORDS, MAGIC, MAX_TRACKERS,
+    H_SCHEMA, H_UNPARSED, HEADER_WORDS, MAGIC, MAX_POLICY_CERTIFICATES, MAX_TRACKERS,
 };
 use lb_abi::maps::{BACKEND_ACTIVE, BACKEND_DRAINING};
 
@@ -109,6 +110,23 @@ impl Checked<'_> {
             }
             if ![BACKEND_ACTIVE, BACKEND_DRAINING].contains(&backend.state) {
                 return Err(entry("in no known state"));
+            }
+        }
+        for (at, certificate) in image.certificates.iter().enumerate() {
+            let entry = |problem| Corrupt { place: Place::Entry("certificate", at), problem };
+            if at >= MAX_POLICY_CERTIFICATES {
+                return Err(entry("one too many"));
+            }
+            if certificate.authority as usize >= image.authorities.len() {
+                return Err(entry("of no authority"));
+            }
+            if certificate.key.is_some_and(|key| key[0] != 4) {
+                return Err(entry("no uncompressed point"));
+            }
+            let place = |one: &Certificate| (one.authority, one.id);
+            let before = at.checked_sub(1).and_then(|before| image.certificates.get(before));
+            if before.is_some_and(|before| place(before) >= place(certificate)) {
+                return Err(entry("out of order"));
             }
         }
         for (at, counter) in image.counters.iter().enumerate() {

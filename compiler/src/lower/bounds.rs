@@ -1,9 +1,9 @@
 //! Owns the numbers that an image cannot hold: too many trackers, slots, turns of weights, times of limits. Never what
 //! takes too many words or classes, which shows as they are written.
 
-use lb_abi::image::{LIMIT_SHIFT, MAX_TRACKERS};
+use lb_abi::image::{LIMIT_SHIFT, MAX_PICKED, MAX_POLICY_CERTIFICATES, MAX_TRACKERS};
 use policy_lang::diagnostic::Diagnostic;
-use policy_lang::policy::{Backend, Limit, LimitUnit, Pick, Policy, Pool};
+use policy_lang::policy::{Backend, Limit, LimitUnit, Pick, Policy, Pool, Rate};
 
 use super::refusals;
 use super::slots::{self, Candidate};
@@ -17,7 +17,12 @@ pub fn beyond(policy: &Policy) -> Vec<Diagnostic> {
         policy.trackers.get(MAX_TRACKERS).map(|first| refusals::trackers(policy.trackers.len(), first.span));
     let limits = policy.limits.iter().filter_map(|limit| limit_times(limit).err());
     let pools = policy.pools.iter().filter_map(|pool| pool_slots(pool).err());
-    trackers.into_iter().chain(limits).chain(pools).map(|refused| *refused).collect()
+    let certificates = policy.authorities.iter().flat_map(|authority| &authority.certificates);
+    let certificates = certificates
+        .clone()
+        .nth(MAX_POLICY_CERTIFICATES)
+        .map(|first| refusals::certificates(certificates.count(), first.span));
+    trackers.into_iter().chain(limits).chain(pools).chain(certificates).map(|refused| *refused).collect()
 }
 
 /// Time of one unit and of the burst, in 1/64 ns.
@@ -45,9 +50,22 @@ fn pool_slots(pool: &Pool) -> Result<(), Box<Diagnostic>> {
     Ok(())
 }
 
+/// Time of one signature and of the burst, in 1/64 ns. The burst is what the rate brings in a tenth of a second, and a few
+/// at least.
+pub fn check_times(rate: Rate) -> (u64, u64) {
+    let per = rate.per.as_nanos();
+    let interval = per * (1 << LIMIT_SHIFT) / u128::from(rate.count.max(1));
+    let burst = (u128::from(rate.count) * 100_000_000 / per.max(1)).max(16);
+    let bound = |time: u128| time.min(LIMIT_BOUND - 1) as u64;
+    (bound(interval), bound(interval * burst))
+}
+
 /// Whether a slot table can be made of these backends of a pool.
 pub fn slots_fit(pool: &Pool, candidates: &[Candidate<'_>]) -> Result<(), Box<Diagnostic>> {
-    if slots::turn_count(candidates) > slots::MAX_TURNS {
+    if let Some(first) = candidates.get(MAX_PICKED) {
+        return Err(refusals::picked(&pool.name, first.name, pool.span));
+    }
+    if pool.pick != Pick::LeastConnections && slots::turn_count(candidates) > slots::MAX_TURNS {
         return Err(refusals::weights(&pool.name, pool.span));
     }
     match pool.pick {

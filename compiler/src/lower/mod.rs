@@ -17,6 +17,7 @@ use region::{Region, Regions};
 use words::{Full, Words};
 
 mod addresses;
+mod authorities;
 pub(crate) mod axis;
 pub(crate) mod bounds;
 pub(crate) mod classes;
@@ -29,6 +30,7 @@ pub(crate) mod nested;
 mod nodes;
 mod not_yet;
 pub(crate) mod numbering;
+mod pools;
 pub(crate) mod refusals;
 pub(crate) mod region;
 mod rows;
@@ -140,6 +142,9 @@ fn tables(classes: &Classes, words: &mut Words, image: &mut Image) -> Result<(),
             words.words[H_FIELD + at] = table;
             if field == Field::Flow {
                 image.relocations.push(Relocation { word: table, kind: Dense::FlowTable });
+            }
+            if field == Field::Cert {
+                image.relocations.push(Relocation { word: table, kind: Dense::CertificateTable });
             }
         }
     }

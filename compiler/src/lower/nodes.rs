@@ -7,19 +7,23 @@ use lb_abi::bundle::{Counter, Dense, Identity, Image, Relocation, Turn};
 use lb_abi::image::{
     END_DROP, END_FORWARD, END_PASS, END_REPLY_ECHO, EVERY_FLOW, EVERY_PACKET, EVERY_RANDOM, N_COUNTER,
     N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0, N_P1, N_P2, NODE_WORDS, OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT,
-    OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK, P_PICK, PICK_FLOW, PICK_SOURCE,
+    OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK, OP_VERIFY, P_PICK, PICK_CERTIFICATE, PICK_FLOW, PICK_LEAST,
+    PICK_SOURCE, VERIFY_EXITS,
 };
-use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_REPLY};
+use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD, FEATURE_REPLY};
 use petgraph::graph::NodeIndex;
 use policy_lang::diagnostic::Diagnostic;
-use policy_lang::policy::{End, Every, EveryMode, LimitId, Policy, PoolId, TrackerId, TreeId};
+use policy_lang::policy::{
+    AuthorityId, End, Every, EveryMode, LimitId, Policy, PoolId, TrackKey, TrackerId, TreeId,
+};
+use policy_lang::source::Span;
 
 use super::diagram::{Diagrams, Ref};
 use super::identity::identity;
 use super::not_yet::NotYet;
 use super::rows::Rows;
 use super::words::{Full, Words};
-use super::{descriptors, not_yet, refusals};
+use super::{authorities, descriptors, not_yet, pools, refusals};
 use crate::graph::{Graph, NodeKind, Way, every_label};
 
 /// Lays out all nodes from the entry on, behind the header, and writes what they refer to.
@@ -173,6 +177,7 @@ struct Bodies<'a, 'p> {
     limits: HashMap<LimitId, u32>,
     trackers: HashMap<TrackerId, u32>,
     pools: HashMap<PoolId, u32>,
+    authorities: HashMap<AuthorityId, u32>,
     turns: HashMap<NodeIndex, u32>,
 }
 
@@ -193,6 +198,7 @@ impl<'a, 'p> Bodies<'a, 'p> {
             limits: HashMap::new(),
             trackers: HashMap::new(),
             pools: HashMap::new(),
+            authorities: HashMap::new(),
             turns: turns(policy, graph, image),
         }
     }
@@ -206,9 +212,12 @@ impl<'a, 'p> Bodies<'a, 'p> {
         let place = self.graph.graph[node];
         let full = |Full| refusals::words(place.span);
         let mut body = [0; NODE_WORDS];
+        let is_verify = matches!(place.kind, NodeKind::Verify(_));
         for &(way, to) in &self.plan.ways[&node] {
             match way {
                 Way::Next => body[N_NEXT] = offset(self.first, to),
+                // `verify` has more than a node has words.
+                Way::Exit(_) if is_verify => {}
                 Way::Exit(0) => body[N_EXIT_A] = offset(self.first, to),
                 Way::Exit(_) => body[N_EXIT_B] = offset(self.first, to),
                 Way::Leaf(_) | Way::Turn(_) => {}
@@ -219,7 +228,10 @@ impl<'a, 'p> Bodies<'a, 'p> {
             NodeKind::Region(_) => (OP_DECIDE, 0),
             NodeKind::Log(_) => return Err(Box::new(not_yet::LOG.at(place.span))),
             NodeKind::Ban(_) => return Err(Box::new(not_yet::BAN.at(place.span))),
-            NodeKind::Verify(_) => return Err(Box::new(not_yet::VERIFY.at(place.span))),
+            NodeKind::Verify(authority) => {
+                body[N_P1] = self.verify_exits(node, place.span, words)?;
+                (OP_VERIFY, self.authority(authority, words, image)?)
+            }
             NodeKind::Map(_) => return Err(Box::new(not_yet::MAP.at(place.span))),
             NodeKind::Synguard(_) => return Err(Box::new(not_yet::COOKIES.at(place.span))),
             NodeKind::Limit(limit) => (OP_LIMIT, self.limit(limit, words, image)?),
@@ -239,6 +251,40 @@ impl<'a, 'p> Bodies<'a, 'p> {
             }
         };
         Ok(body)
+    }
+
+    /// Writes the nodes of the exits of a `verify`.
+    fn verify_exits(
+        &mut self,
+        node: NodeIndex,
+        place: Span,
+        words: &mut Words,
+    ) -> Result<u32, Box<Diagnostic>> {
+        let mut exits = [0; VERIFY_EXITS];
+        for &(way, to) in &self.plan.ways[&node] {
+            if let Way::Exit(number) = way
+                && let Some(exit) = exits.get_mut(number as usize)
+            {
+                *exit = offset(self.first, to);
+            }
+        }
+        words.append(&exits).map_err(|Full| refusals::words(place))
+    }
+
+    /// Every `verify` keeps account of what is sent to its certificates' backends, and its packets by their flows.
+    fn authority(
+        &mut self,
+        authority: AuthorityId,
+        words: &mut Words,
+        image: &mut Image,
+    ) -> Result<u32, Box<Diagnostic>> {
+        image.features |= FEATURE_HASH | FEATURE_LOAD;
+        if let Some(&known) = self.authorities.get(&authority) {
+            return Ok(known);
+        }
+        let made = authorities::authority(authority, self.policy, words, image)?;
+        self.authorities.insert(authority, made);
+        Ok(made)
     }
 
     fn limit(
@@ -264,7 +310,11 @@ impl<'a, 'p> Bodies<'a, 'p> {
         if let Some(&known) = self.trackers.get(&tracker) {
             return Ok(known);
         }
-        let made = descriptors::tracker(tracker.0, &self.policy.trackers[tracker.index()], words, image)?;
+        let declared = &self.policy.trackers[tracker.index()];
+        if declared.key == TrackKey::Certificate {
+            image.features |= FEATURE_LOAD;
+        }
+        let made = descriptors::tracker(tracker.0, declared, words, image)?;
         self.trackers.insert(tracker, made);
         Ok(made)
     }
@@ -274,9 +324,13 @@ impl<'a, 'p> Bodies<'a, 'p> {
             return Ok(known);
         }
         let declared = &self.policy.pools[pool.index()];
-        let made = descriptors::pool(pool.0, declared, self.numbers, words, image)?;
-        if matches!(words.words[made as usize + P_PICK], PICK_FLOW | PICK_SOURCE) {
+        let made = pools::pool(pool.0, declared, self.numbers, words, image)?;
+        let pick = words.words[made as usize + P_PICK];
+        if matches!(pick, PICK_FLOW | PICK_SOURCE | PICK_CERTIFICATE) {
             image.features |= FEATURE_HASH;
+        }
+        if pick == PICK_LEAST || declared.backends.iter().any(|backend| backend.max_conn.is_some()) {
+            image.features |= FEATURE_LOAD;
         }
         self.pools.insert(pool, made);
         Ok(made)

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::{
-    Chain, DefaultEnd, End, Field, Guard, Pick, Policy, Pool, SideId, StageKind, Tail, Test, TrackKey,
-    TreeId, Values, Via,
+    Chain, DefaultEnd, End, Field, Guard, Policy, Pool, SideId, StageKind, Tail, Test, TreeId, Values, Via,
 };
 use policy_lang::source::Span;
 
@@ -18,8 +17,6 @@ pub struct NotYet {
     help: &'static str,
 }
 
-const AUTHORITY: NotYet =
-    NotYet { code: "N0501", what: "checking certificates (`authority`)", help: "match on addresses for now" };
 const SYNGUARD: NotYet =
     NotYet { code: "N0502", what: "answering SYNs with cookies (`synguard`)", help: "limit `syn/s` for now" };
 const MAPPER: NotYet =
@@ -44,8 +41,6 @@ pub const VIA: NotYet = NotYet {
     what: "direct server return (`via l2dsr`, `via ipip`, `via gue`)",
     help: "use `via nat` for now",
 };
-pub const VERIFY: NotYet =
-    NotYet { code: "N0509", what: "checking certificates (`verify`)", help: LEAVE_OUT };
 pub const MAP: NotYet = NotYet { code: "N0510", what: "steering by server name (`map`)", help: LEAVE_OUT };
 pub const BAN: NotYet =
     NotYet { code: "N0511", what: "filling a set from the tree (`ban`)", help: LEAVE_OUT };
@@ -54,16 +49,6 @@ pub const REJECT: NotYet =
     NotYet { code: "N0513", what: "answering with an error (`reject`)", help: "`drop` for now" };
 pub const RESET: NotYet =
     NotYet { code: "N0514", what: "answering with a reset (`reply rst`)", help: "`drop` for now" };
-const MAX_CONN: NotYet = NotYet {
-    code: "N0515",
-    what: "a cap on a backend's connections (`max_conn`)",
-    help: "bound the flows by the tracker's `max` for now",
-};
-const KEY: NotYet = NotYet {
-    code: "N0516",
-    what: "tracking by certificate (`key cert`)",
-    help: "track flows for now: remove `key`",
-};
 const UNWRITTEN: NotYet = NotYet {
     code: "N0517",
     what: "answering with an error from an exit that is not written",
@@ -73,14 +58,7 @@ const IFACE: NotYet = NotYet { code: "N0518", what: "matching on an interface (`
 const PAYLOAD: NotYet =
     NotYet { code: "N0519", what: "matching on the payload (`payload`)", help: MATCH_OTHER };
 const SNI: NotYet = NotYet { code: "N0520", what: "matching on a server name (`sni`)", help: MATCH_OTHER };
-const CERT: NotYet =
-    NotYet { code: "N0521", what: "matching on a certificate (`cert.…`)", help: MATCH_OTHER };
 pub const COOKIES: NotYet = NotYet { code: "N0522", help: LEAVE_OUT, ..SYNGUARD };
-pub const PICK: NotYet = NotYet {
-    code: "N0523",
-    what: "picking a backend by its connections or by certificate (`pick least-connections`, `pick hash by cert`)",
-    help: "use `pick maglev`, `source`, `round-robin` or `random` for now",
-};
 
 const LEAVE_OUT: &str = "leave the stage out for now";
 const MATCH_OTHER: &str = "match on addresses, protocols and ports for now";
@@ -106,14 +84,6 @@ fn via(via: Via) -> Option<NotYet> {
     match via {
         Via::Nat => None,
         Via::L2dsr | Via::Ipip | Via::Gue { .. } => Some(VIA),
-    }
-}
-
-/// What a way to pick lacks, if anything.
-fn pick(pick: Pick) -> Option<NotYet> {
-    match pick {
-        Pick::RoundRobin | Pick::Random | Pick::Source | Pick::Maglev { .. } => None,
-        Pick::LeastConnections | Pick::Certificate => Some(PICK),
     }
 }
 
@@ -189,15 +159,13 @@ impl<'p> Walk<'p> {
     fn stage(&mut self, stage: &StageKind, place: Span) {
         let policy = self.policy;
         match stage {
-            StageKind::Count { .. } | StageKind::Limit { .. } | StageKind::TranslateBack { .. } => {}
+            StageKind::Count { .. }
+            | StageKind::Limit { .. }
+            | StageKind::Verify { .. }
+            | StageKind::Track { .. }
+            | StageKind::TranslateBack { .. } => {}
             StageKind::Log { .. } => self.add(LOG, place),
             StageKind::Ban { .. } => self.add(BAN, place),
-            StageKind::Verify { authority, .. } => {
-                self.add(VERIFY, place);
-                if let Some(authority) = policy.authorities.get(authority.index()) {
-                    self.add(AUTHORITY, authority.span);
-                }
-            }
             StageKind::Map { mapper, .. } => {
                 self.add(MAP, place);
                 if let Some(mapper) = policy.mappers.get(mapper.index()) {
@@ -208,12 +176,6 @@ impl<'p> Walk<'p> {
                 self.add(COOKIES, place);
                 if let Some(synguard) = policy.synguards.get(synguard.index()) {
                     self.add(SYNGUARD, synguard.span);
-                }
-            }
-            StageKind::Track { tracker, .. } => {
-                let tracker = policy.trackers.get(tracker.index());
-                if let Some(tracker) = tracker.filter(|tracker| tracker.key == TrackKey::Certificate) {
-                    self.add(KEY, tracker.span);
                 }
             }
             StageKind::Translate { pool, .. } => {
@@ -228,14 +190,8 @@ impl<'p> Walk<'p> {
         if let Some(lacks) = via(pool.via) {
             self.add(lacks, pool.span);
         }
-        if let Some(lacks) = pick(pool.pick) {
-            self.add(lacks, pool.span);
-        }
         if let Some(health) = &pool.health {
             self.add(HEALTH, health.span);
-        }
-        for backend in pool.backends.iter().filter(|backend| backend.max_conn.is_some()) {
-            self.add(MAX_CONN, backend.span);
         }
     }
 
@@ -269,7 +225,6 @@ impl<'p> Walk<'p> {
             Field::Iface => Some(IFACE),
             Field::Payload => Some(PAYLOAD),
             Field::Sni => Some(SNI),
-            Field::Cert => Some(CERT),
             _ => None,
         };
         if let Some(lacks) = lacks {
@@ -290,4 +245,4 @@ impl<'p> Walk<'p> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,6 +1,6 @@
 //! Owns the messages about policies that do not fit. Never the bounds themselves.
 
-use lb_abi::image::{Field, MAX_STEPS, MAX_TRACKERS};
+use lb_abi::image::{Field, MAX_PICKED, MAX_POLICY_CERTIFICATES, MAX_STEPS, MAX_TRACKERS};
 use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::{Limit, Policy, TreeId};
 use policy_lang::source::Span;
@@ -116,6 +116,26 @@ pub fn trackers(count: usize, place: Span) -> Box<Diagnostic> {
         (place, "the first one too many"),
         "whose flow a packet belongs to is one of few classes",
         "let services of like times share a tracker",
+    )
+}
+
+pub fn certificates(count: usize, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0910",
+        format!("{count} certificates, {MAX_POLICY_CERTIFICATES} are allowed"),
+        (place, "the first one too many"),
+        "whose certificate a packet has is one of few classes, and those of the policy before keep their numbers",
+        "remove the certificates that expired, or spread the authorities over several instances",
+    )
+}
+
+pub fn picked(pool: &str, first: &str, place: Span) -> Box<Diagnostic> {
+    refusal(
+        "E0911",
+        format!("pool `{pool}` has more than {MAX_PICKED} backends of one family that can be picked"),
+        (place, &format!("`{first}` is the first one too many")),
+        "where a backend is full or gone, the packet path looks for the next one, and its time is bounded",
+        "share the backends out over several pools",
     )
 }
 

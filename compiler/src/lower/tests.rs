@@ -8,6 +8,7 @@ use policy_lang::policy::*;
 use policy_lang::source::{FileId, Sources, Span};
 
 use super::compile;
+use super::not_yet::tests::NoFile;
 
 /// Places count arms, so that a refusal can be held against them.
 fn place(number: u32) -> Span {
@@ -200,6 +201,33 @@ fn more_trackers_than_a_class_table_holds_are_refused() {
     policy.trackers.push(tracker(63));
     let refused = compile(&policy, &Sources::default()).expect_err("one too many");
     assert_eq!((refused[0].code, refused[0].primary.0), ("E0909", place(63)));
+}
+
+#[test]
+fn more_certificates_or_backends_than_the_packet_path_tells_apart_are_refused() {
+    let checked = |items: &str| {
+        let text = format!("lbp 1\n{items}\npolicy p {{ default drop }} = drop\n");
+        let policy = policy_lang::check("p.lbp", text, &NoFile).policy.expect("sound");
+        compile(&policy, &Sources::default()).map_err(|refused| refused[0].code)
+    };
+    let keys = |count: u32| {
+        let authorities = (0..count).collect::<Vec<_>>();
+        let key = |id: &u32| format!("key {} generate", id % 200);
+        let written = authorities.chunks(200).zip(0..).map(|(ids, number)| {
+            let keys: Vec<String> = ids.iter().map(key).collect();
+            format!("authority a{number} {{ {} }}", keys.join("; "))
+        });
+        written.collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(checked(&keys(512)).map(|image| image.certificates.len()), Ok(512));
+    assert_eq!(checked(&keys(513)).map(|_| ()), Err("E0910"));
+    let pool = |count: u32| {
+        let backend = |number| format!("backend b{number} 10.0.{}.{}", number / 250, number % 250 + 1);
+        let backends: Vec<String> = (0..count).map(backend).collect();
+        format!("pool app {{ pick least-connections; via nat; {} }}", backends.join("; "))
+    };
+    assert_eq!(checked(&pool(1_024)).map(|image| image.backends.len()), Ok(1_024));
+    assert_eq!(checked(&pool(1_025)).map(|_| ()), Err("E0911"));
 }
 
 #[test]

@@ -1,16 +1,11 @@
 //! Owns the certificate trailer at the end of a UDP payload: its reading, its signature, and the keys that stand in for
 //! certificates' own in tests. Never which certificates are accepted.
 
+use lb_abi::trailer::{HASH_AT, ID_AT, MAGICS, RESERVED_AT, SIGNATURE_AT, TRAILER_BYTES};
 use p256::ecdsa::signature::hazmat::{PrehashSigner, PrehashVerifier};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
-use policy_lang::policy::{Certificate, PacketSpec, Policy};
+use policy_lang::policy::{PacketSpec, Policy};
 use sha2::{Digest, Sha256};
-
-/// Bytes of a trailer: magic 4, hash 32, signature 64 (r, s, big-endian), key id 1, reserved 3.
-pub const TRAILER_BYTES: usize = 104;
-
-/// As it stands on the wire; the second is the same number from a sender of the other byte order.
-const MAGICS: [[u8; 4]; 2] = [*b"FSBL", *b"LBSF"];
 
 /// What a trailer says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,12 +21,13 @@ pub struct Trailer {
 /// The payload in front of its trailer, and the trailer; `None` without one.
 pub fn trailer(payload: &[u8]) -> Option<(&[u8], Trailer)> {
     let (signed, trailer) = payload.split_at_checked(payload.len().checked_sub(TRAILER_BYTES)?)?;
-    let (magic, rest) = trailer.split_first_chunk::<4>()?;
-    let (hash, rest) = rest.split_first_chunk::<32>()?;
-    let (signature, rest) = rest.split_first_chunk::<64>()?;
-    let (&id, reserved) = rest.split_first()?;
-    let reserved = *reserved.first_chunk::<3>()?;
-    MAGICS.contains(magic).then_some((signed, Trailer { hash: *hash, signature: *signature, id, reserved }))
+    let found = Trailer {
+        hash: *trailer.get(HASH_AT..)?.first_chunk()?,
+        signature: *trailer.get(SIGNATURE_AT..)?.first_chunk()?,
+        id: *trailer.get(ID_AT)?,
+        reserved: *trailer.get(RESERVED_AT..)?.first_chunk()?,
+    };
+    MAGICS.contains(trailer.first_chunk()?).then_some((signed, found))
 }
 
 impl Trailer {
@@ -61,11 +57,9 @@ fn test_key(hash: &[u8; 32]) -> Option<SigningKey> {
     })
 }
 
-/// What stands in for a certificate's public key in tests, as `Certificate::key`.
-pub fn test_public_key(certificate: &Certificate) -> Vec<u8> {
-    test_key(&certificate.hash)
-        .map(|key| key.verifying_key().to_sec1_point(false).as_bytes().to_vec())
-        .unwrap_or_default()
+/// What stands in for the public key of the certificate with this hash in tests, as `Certificate::key`.
+pub fn test_public_key(hash: &[u8; 32]) -> Vec<u8> {
+    test_key(hash).map(|key| key.verifying_key().to_sec1_point(false).as_bytes().to_vec()).unwrap_or_default()
 }
 
 /// The packet with the trailer that it asks for behind its payload.

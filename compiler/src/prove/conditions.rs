@@ -12,7 +12,8 @@ use crate::lower::axis::Axis;
 use crate::lower::diagram::{Ref, TooLarge};
 use crate::lower::formula::{Formula, Sets};
 use crate::lower::region::Regions;
-use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, TRAILER_BYTES, UDP};
+use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, UDP};
+use lb_abi::trailer::TRAILER_BYTES;
 
 /// ::ffff:0:0/96, which is refused before the tree.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);

@@ -11,7 +11,8 @@ use crate::lower::classes::Runs;
 use crate::lower::diagram::{Diagrams, NOTHING, Ref};
 use crate::lower::formula::Classes;
 use crate::lower::nested::Nested;
-use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, TRAILER_BYTES, UDP};
+use crate::packet::{ICMP, ICMP_ECHO_REQUEST, ICMP6, ICMP6_ECHO_REQUEST, TCP, UDP};
+use lb_abi::trailer::TRAILER_BYTES;
 
 const SOURCES: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(198, 51, 100, 7)),

@@ -8,7 +8,8 @@ use lb_abi::maps::Addr;
 use lb_abi::reason::Reason;
 
 use super::Words;
-use crate::eval::{State, stages};
+use crate::eval::State;
+use crate::eval::stages::{self, Plan};
 use crate::packet::Fields;
 
 /// The node that the fields of the mask lead to from a row.
@@ -18,10 +19,11 @@ pub(super) fn decide(
     row: u32,
     fields: &Fields,
     state: &State,
+    plan: &Plan,
 ) -> Result<u32, Reason> {
     let mut at = row;
     for field in ALL_FIELDS.into_iter().filter(|field| mask & field.bit() != 0) {
-        at = next(words, at, class(words, field, fields, state)?)?;
+        at = next(words, at, class(words, field, fields, state, plan)?)?;
     }
     Ok(at)
 }
@@ -36,11 +38,12 @@ fn next(words: Words<'_>, row: u32, class: u32) -> Result<u32, Reason> {
     if words.of(row, pair)? == class { words.of(row, pair + 1) } else { words.of(row, R_DEFAULT) }
 }
 
-fn class(words: Words<'_>, field: Field, fields: &Fields, state: &State) -> Result<u32, Reason> {
+fn class(words: Words<'_>, field: Field, fields: &Fields, state: &State, plan: &Plan) -> Result<u32, Reason> {
     let value = match field {
         Field::Src => return address_class(words, H_FIELD, H_SRC6, fields.v6, fields.src),
         Field::Dst => return address_class(words, H_FIELD + 1, H_DST6, fields.v6, fields.dst),
         Field::Flow => stages::flow_tracker(state, fields).map_or(0, |tracker| 1 + tracker),
+        Field::Cert => stages::certificate(state, fields, &plan.learned).unwrap_or(field.absent()),
         _ => fields.value(field).ok_or(Reason::BadImage)?,
     };
     let base = words.at(H_FIELD + field as usize)?;

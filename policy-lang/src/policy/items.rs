@@ -230,6 +230,9 @@ pub struct Authority {
     pub strip: bool,
     /// How long a signature is remembered, so that it is accepted once; None: it is accepted again.
     pub replay: Option<std::time::Duration>,
+    /// Signatures that are checked: of all sources, and of each.
+    pub checks: Rate,
+    pub checks_per_source: Rate,
 }
 
 impl Authority {

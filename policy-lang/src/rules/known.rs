@@ -103,6 +103,8 @@ pub(super) struct Known {
     pub tracker: Option<Span>,
     /// The first translation on some way to here.
     pub translation: Option<Span>,
+    /// The first `verify` that was passed on some way to here.
+    pub verified: Option<Span>,
     /// The first synguard on some way to here.
     pub synguard: Option<Span>,
     /// The first translation without NAT on some way to here.
@@ -118,6 +120,7 @@ impl Known {
         tracked: false,
         tracker: None,
         translation: None,
+        verified: None,
         synguard: None,
         direct: None,
         bound: None,
@@ -132,6 +135,7 @@ impl Known {
             tracked: self.tracked && other.tracked,
             tracker: self.tracker.or(other.tracker),
             translation: self.translation.or(other.translation),
+            verified: self.verified.or(other.verified),
             synguard: self.synguard.or(other.synguard),
             direct: self.direct.or(other.direct),
             bound: self.bound.zip(other.bound).map(|(a, b)| a.most(b)),

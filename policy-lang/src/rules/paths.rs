@@ -144,6 +144,7 @@ impl Walk<'_> {
                 *known =
                     known.narrowed(known.kinds.and(UDP), Learned { certificate: true, ..Learned::NOTHING });
                 known.unproven = NONE;
+                known.verified = known.verified.or(Some(stage.span));
             }
             StageKind::Map { .. } => {
                 *known = known.narrowed(known.kinds.and(UDP), Learned { name: true, ..Learned::NOTHING });

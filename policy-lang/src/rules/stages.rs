@@ -98,6 +98,7 @@ impl Site<'_> {
 
     fn verify(&self, id: AuthorityId, report: &mut Report) {
         self.never_gets("verify", "UDP", UDP, report);
+        self.verifies_too_late(report);
         let Some(authority) = self.policy.authorities.get(id.index()) else { return };
         if !authority.every_packet && !self.is_tracked_later && !self.known.tracked {
             report
@@ -106,6 +107,30 @@ impl Site<'_> {
                 .because("a session lasts as long as a tracker knows its flow; without one, each packet is verified")
                 .help("let `track T` follow, or write `verify every packet`");
         }
+    }
+
+    /// A packet whose signature is checked leaves the tree at its `verify` and comes back there: only its tracker is known
+    /// then, and is asked again.
+    fn verifies_too_late(&self, report: &mut Report) {
+        let (first, what, cure) = match (self.known.translation, self.known.verified) {
+            (Some(first), _) => {
+                (first, "a `verify` behind a translation", "let `verify` stand in front of it")
+            }
+            (None, Some(first)) => (
+                first,
+                "a second `verify` on one way",
+                "keep one of the two, or let the second stand in an exit of the first",
+            ),
+            (None, None) => return,
+        };
+        report
+            .error("E0435", self.stage.span, what)
+            .also(first, "what this packet has passed before")
+            .because(
+                "the packet waits here for its signature to be checked, and of what was planned for it only the tracker \
+                 is kept",
+            )
+            .help(cure);
     }
 
     fn map(&self, report: &mut Report) {

@@ -4,13 +4,14 @@
 use super::Typing;
 use super::settings::written;
 use crate::ast::{Block, Setting, Word};
-use crate::policy::{Authority, Certificate};
+use crate::policy::{Authority, Certificate, LimitUnit, Rate};
 use crate::report::suggestion;
 use crate::source::Span;
 use crate::value::certificate::{self, Identity};
 use crate::value::{Fault, date};
 
-const KNOWN: &[&str] = &["certificate", "key", "revoked", "verify", "strip", "replay"];
+const KNOWN: &[&str] =
+    &["certificate", "key", "revoked", "verify", "strip", "replay", "checks", "checks_per_source"];
 const MANY: &[&str] = &["certificate", "key", "revoked"];
 /// Longest revocation list; each hash is one line.
 const REVOKED: usize = 1 << 16;
@@ -33,6 +34,8 @@ impl Typing<'_> {
             every_packet: true,
             strip: false,
             replay: None,
+            checks: a_second(20_000),
+            checks_per_source: a_second(2_000),
         };
         for setting in self.settings(block, &owner, KNOWN, MANY) {
             match setting.name.text.as_str() {
@@ -44,6 +47,11 @@ impl Typing<'_> {
                     [] => authority.strip = true,
                     _ => self.shape(setting, "`strip` alone; without it the trailer is sent on"),
                 },
+                "checks" => authority.checks = self.check_rate(setting).unwrap_or(authority.checks),
+                "checks_per_source" => {
+                    authority.checks_per_source =
+                        self.check_rate(setting).unwrap_or(authority.checks_per_source);
+                }
                 _ => authority.replay = self.time_setting(setting).or(authority.replay),
             }
         }
@@ -202,6 +210,19 @@ impl Typing<'_> {
         }
     }
 
+    fn check_rate(&mut self, setting: &Setting) -> Option<Rate> {
+        let form = format!("`{} 2_000 pkt/s`", setting.name.text);
+        let words = self.one_group(setting, &form)?;
+        let rate = self.rate(words, setting.span)?;
+        if rate.unit != LimitUnit::Packets {
+            self.report
+                .error("E0311", setting.span, "each signature that is checked is one packet's")
+                .help(format!("write {form}"));
+            return None;
+        }
+        Some(Rate { count: rate.amount, per: rate.per })
+    }
+
     /// `verify every packet` or `verify once per session`.
     fn verify_mode(&mut self, authority: &mut Authority, setting: &Setting) {
         const FORM: &str = "`verify every packet` or `verify once per session`";
@@ -218,6 +239,10 @@ impl Typing<'_> {
             }
         }
     }
+}
+
+fn a_second(count: u64) -> Rate {
+    Rate { count, per: std::time::Duration::from_secs(1) }
 }
 
 fn certificate_of(id: u8, span: Span, identity: Identity) -> Certificate {

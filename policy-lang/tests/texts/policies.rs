@@ -44,6 +44,7 @@ fn the_typed_hero_is_what_it_says() {
     let policy = common::check(&common::repository("policies/hero.lbp")).policy.expect("it is green");
     let authority = &policy.authorities[0];
     assert_eq!((authority.every_packet, authority.strip, authority.replay), (true, false, None));
+    assert_eq!((authority.checks.count, authority.checks_per_source.count), (20_000, 2_000));
     let [device] = authority.certificates.as_slice() else { panic!("one certificate") };
     assert_eq!((device.id, device.subject.as_str(), device.key.map(|key| key[0])), (0, "device-0", Some(4)));
     assert!(device.valid.is_some_and(|(from, to)| from < to));
@@ -126,7 +127,8 @@ authority devices {
   key 3 generate
   certificate few file \"files/device-1.pem\"
   revoked gone, 7f83b1657ff1fc53b92dc18148a1d65dfc2d4b1fa3d677284addd200126d9069
-  verify once per session; strip; replay soon
+  verify once per session; strip; replay soon; checks few pkt/min
+  checks_per_source 4pkt/s
 }
 pool app {
   pick maglev prime by flow; via gue port few_hundred
@@ -148,6 +150,8 @@ set banned : addr dynamic ttl soon max few",
     assert_eq!(generated, [true, false, false]);
     assert_eq!((devices.every_packet, devices.strip, devices.revoked.len()), (false, true, 1));
     assert_eq!(devices.replay, Some(Duration::from_secs(90)));
+    assert_eq!(devices.checks, Rate { count: 12, per: Duration::from_secs(60) });
+    assert_eq!(devices.checks_per_source, Rate { count: 4, per: Duration::from_secs(1) });
     let backend = &policy.pools[0].backends[0];
     assert_eq!((backend.weight, backend.max_conn), (12, Some(12)));
     assert_eq!(policy.pools[0].via, Via::Gue { port: 1_500 });

@@ -24,7 +24,9 @@ pub(super) fn commit(state: &mut State, fields: &Fields, plan: &Plan) -> Result<
         (Some(_), Some(tracker)) => new(state, fields, &tracker, plan).map(|()| None),
         (Some(_), None) => Err(Reason::BadImage),
     }?;
-    sessions::commit(state, plan);
+    if plan.flow.is_some() {
+        sessions::commit(state, &flow_key(fields), plan);
+    }
     map::commit(state, plan);
     Ok(event)
 }
@@ -67,7 +69,10 @@ fn new(state: &mut State, fields: &Fields, tracker: &TrackParams, plan: &Plan) -
     state.flows_new.insert(reply_key, reply);
     state.flows_new.insert(key, original);
     let one_way = translation.is_some_and(|translation| translation.wrap.is_some());
-    let learned = Learned { one_way, ..plan.learned.clone() };
+    let in_session = plan.session.is_some();
+    // What it replaces may have had it.
+    let certificate = plan.learned.certificate.or(plan.session.map(|(_, certificate)| certificate));
+    let learned = Learned { one_way, in_session, certificate, ..plan.learned.clone() };
     if learned != Learned::default() {
         state.learned.insert(reply_key, learned.clone());
         state.learned.insert(key, learned);
@@ -75,17 +80,11 @@ fn new(state: &mut State, fields: &Fields, tracker: &TrackParams, plan: &Plan) -
     Ok(())
 }
 
-/// What the packet of a known flow has learned anew, and the time of its session.
+/// What the packet of a known flow has learned anew.
 fn refresh(state: &mut State, fields: &Fields, plan: &Plan) {
     let key = flow_key(fields);
     let new = &plan.learned;
-    let now = state.tick();
     let other = lookup(state, &key).map(|(_, flow)| pair_key(flow, key.proto));
-    if let Some(session) = state.learned.get(&key).and_then(|learned| learned.session)
-        && let Some(session) = state.sessions.get_mut(&session)
-    {
-        session.last = now;
-    }
     if let Some(mapped) = state.learned.get(&key).and_then(|learned| learned.mapped) {
         map::refresh(state, mapped);
     }
@@ -93,14 +92,15 @@ fn refresh(state: &mut State, fields: &Fields, plan: &Plan) {
         (Some(splice), Layer4::Tcp { seq, .. }) => Some(Splice { isn: Some(seq), ..splice }),
         _ => None,
     };
-    if new.sni.is_none() && new.certificate.is_none() && answered.is_none() {
+    let joins = plan.session.is_some();
+    if new.sni.is_none() && new.certificate.is_none() && answered.is_none() && !joins {
         return;
     }
     for key in [Some(key), other].into_iter().flatten() {
         let learned = state.learned.entry(key).or_default();
         learned.sni = new.sni.clone().or(learned.sni.take());
         learned.certificate = new.certificate.or(learned.certificate);
-        learned.session = new.session.or(learned.session);
+        learned.in_session |= joins;
         learned.mapped = new.mapped.or(learned.mapped);
         learned.splice = answered.or(learned.splice);
     }

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use lb_abi::image::SESSION_FLOWS;
+use lb_abi::maps::{DIR_ORIGINAL, FlowKey};
+
 use super::flows::lookup;
 use super::{Plan, TrackParams};
 use crate::eval::State;
-use lb_abi::maps::DIR_ORIGINAL;
 
 /// A certificate that sends.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -36,12 +38,13 @@ pub(super) fn has_room(state: &State, params: &TrackParams, certificate: u32) ->
         let is_own = flow.dir == DIR_ORIGINAL && u32::from(flow.tracker) == params.id;
         is_own && lookup(state, key).is_some()
     });
-    (is_known || live < params.max as usize) && (flows.count() as u64) < 4 * u64::from(params.max)
+    (is_known || live < params.max as usize) && (flows.count() as u64) < SESSION_FLOWS * u64::from(params.max)
 }
 
-/// Lets the planned session's time begin anew, with the backend that its packet goes to.
-pub(super) fn commit(state: &mut State, plan: &Plan) {
-    let (Some(key), Some(tracker)) = (plan.learned.session, plan.tracker) else { return };
+/// Lets the session's time begin anew: the planned one's, which begins if it does not live, with the backend of a new
+/// flow; else that of the flow, if it lives.
+pub(super) fn commit(state: &mut State, key: &FlowKey, plan: &Plan) {
+    let (Some(key), Some(tracker)) = (plan.session, plan.tracker) else { return of_flow(state, key) };
     let now = state.tick();
     if state.session(key).is_none() {
         state.sessions.remove(&key);
@@ -49,7 +52,18 @@ pub(super) fn commit(state: &mut State, plan: &Plan) {
     let session = state.sessions.entry(key).or_default();
     session.last = now;
     session.timeout = tracker.idle_udp;
-    if let Some(translation) = plan.translation.filter(|translation| translation.to_backend) {
+    if let Some(translation) = plan.translation.filter(|translation| translation.is_new) {
         session.backends.insert(translation.pool, translation.backend);
+    }
+}
+
+fn of_flow(state: &mut State, key: &FlowKey) {
+    let certificate =
+        state.learned.get(key).filter(|learned| learned.in_session).and_then(|learned| learned.certificate);
+    let tracker = lookup(state, key).map(|(_, flow)| u32::from(flow.tracker));
+    let Some(session) = tracker.zip(certificate).filter(|&key| state.session(key).is_some()) else { return };
+    let now = state.tick();
+    if let Some(session) = state.sessions.get_mut(&session) {
+        session.last = now;
     }
 }

@@ -10,7 +10,7 @@ use lb_abi::reason::Reason;
 use super::flows::{Table, lookup, pair};
 use super::sessions::has_room;
 use super::{Plan, PlannedFlow, TrackParams, Way};
-use crate::eval::State;
+use crate::eval::{Learned, State};
 use crate::packet::{Fields, Layer4, flow_key};
 
 pub(super) const SYN_ACK: u32 = FLAG_SYN | FLAG_ACK;
@@ -35,11 +35,27 @@ pub fn live_flow<'a>(state: &'a State, fields: &Fields) -> Option<&'a Flow> {
     lookup(state, &flow_key(fields)).map(|(_, flow)| flow)
 }
 
+/// The number of the packet's certificate: what `verify` found on its way, or on that of the packet that began its flow.
+pub fn certificate(state: &State, fields: &Fields, learned: &Learned) -> Option<u32> {
+    let of_flow = || {
+        live_flow(state, fields)?;
+        state.learned.get(&flow_key(fields))?.certificate
+    };
+    learned.certificate.or_else(of_flow)
+}
+
 /// Plans the next state of a known flow, or a new flow; exits `full` and `invalid`.
 pub fn track(state: &State, params: &TrackParams, fields: &Fields, plan: &mut Plan) -> Way {
     if fields.is_fragment() {
         return Way::Drop(Reason::Untranslatable);
     }
+    let session = match params.by_certificate {
+        false => None,
+        true => match certificate(state, fields, &plan.learned) {
+            Some(certificate) => Some(certificate),
+            None => return Way::Drop(Reason::BadImage),
+        },
+    };
     let key = flow_key(fields);
     let planned = match lookup(state, &key).filter(|(_, flow)| !starts_anew(flow, fields)) {
         Some((table, flow)) if params.one_way => {
@@ -51,7 +67,7 @@ pub fn track(state: &State, params: &TrackParams, fields: &Fields, plan: &mut Pl
         },
         None => {
             let is_full = state.proven.get(&params.id).copied().unwrap_or(0) >= u64::from(params.max);
-            let has_room = params.session.is_none_or(|certificate| has_room(state, params, certificate));
+            let has_room = session.is_none_or(|certificate| has_room(state, params, certificate));
             if is_full || !has_room {
                 return Way::Full;
             }
@@ -62,7 +78,7 @@ pub fn track(state: &State, params: &TrackParams, fields: &Fields, plan: &mut Pl
         }
     };
     plan.tracker = Some(*params);
-    plan.learned.session = params.session.map(|certificate| (params.id, certificate));
+    plan.session = session.map(|certificate| (params.id, certificate));
     plan.flow = Some(planned);
     Way::On
 }

@@ -7,7 +7,7 @@ use lb_abi::reason::Reason;
 
 use super::flows::{lookup, pair_key};
 use super::track::transition;
-use super::{Load, PickBy, Plan, PlannedFlow, PoolParams, Target, Translation, Way};
+use super::{Load, PickBy, Plan, PlannedFlow, PoolParams, Target, Translation, Way, certificate};
 use crate::eval::State;
 use crate::packet::{Fields, certificate_hash, flow_hash, flow_key, source_hash};
 
@@ -36,7 +36,11 @@ pub fn translate(state: &mut State, params: &PoolParams, fields: &Fields, plan: 
             return Way::Drop(Reason::BackendGone);
         }
     }
-    let Some(target) = pick(state, params, fields) else { return Way::Empty };
+    let target = match pick(state, params, fields, plan) {
+        Ok(Some(target)) => target,
+        Ok(None) => return Way::Empty,
+        Err(reason) => return Way::Drop(reason),
+    };
     let (backend, client) = if params.is_nat {
         let backend = (target.addr, if target.port == 0 { dport } else { target.port });
         match source(state, params, &key, sport, backend) {
@@ -83,34 +87,37 @@ fn leaving(flow: &Flow, backend: u32, to_backend: bool) -> Translation {
     }
 }
 
-/// The backend of a new flow: the one its session has, else one by the pool's rule. One that has all the connections
-/// it may have is passed over for that in the next slot. `None` where there is none.
-fn pick(state: &mut State, params: &PoolParams, fields: &Fields) -> Option<Target> {
-    if let Some(kept) = params.kept.filter(|kept| !state.absent.contains(&kept.backend)) {
-        return Some(kept);
+/// The backend of a new flow: the one its session has, else one by the pool's rule. `None` where there is none.
+fn pick(
+    state: &mut State,
+    params: &PoolParams,
+    fields: &Fields,
+    plan: &Plan,
+) -> Result<Option<Target>, Reason> {
+    if let Some(kept) = of_session(state, params, plan) {
+        return Ok(Some(kept));
     }
     if params.pick == PickBy::LeastConnections {
-        return least(state, params.loads);
+        return Ok(least(state, params.backends));
     }
     if params.slots == 0 {
-        return None;
+        return Ok(None);
     }
-    let first = slot(state, params, fields);
-    let is_there = |target: &Target| !state.absent.contains(&target.backend);
-    let target = (params.slot)(first).filter(is_there)?;
-    if !is_full(state, params.loads, &target) {
-        return Some(target);
-    }
-    let behind = (1..params.slots).map(|step| (first + step) % params.slots);
-    let targets = behind.filter_map(params.slot).filter(is_there);
-    targets.into_iter().find(|target| !is_full(state, params.loads, target))
+    let slot = slot(state, params, fields, plan)?;
+    let first = (params.slot)(slot).ok_or(Reason::BadImage)?;
+    let behind = params.backends.iter().cycle().skip(first).take(params.backends.len());
+    Ok(behind.into_iter().find(|load| has_room(state, load)).map(|load| load.target))
+}
+
+/// The backend that the packet's session has in the pool.
+fn of_session(state: &State, params: &PoolParams, plan: &Plan) -> Option<Target> {
+    let ordinal = *state.session(plan.session?)?.backends.get(&params.id)?;
+    (params.reached)(ordinal).filter(|target| !state.absent.contains(&target.backend))
 }
 
 /// The backend with the fewest connections for its weight; the first of equals.
 fn least(state: &State, loads: &[Load]) -> Option<Target> {
-    let usable = loads
-        .iter()
-        .filter(|load| !state.absent.contains(&load.target.backend) && !is_full(state, loads, &load.target));
+    let usable = loads.iter().filter(|load| has_room(state, load));
     let counted = usable.map(|load| (u64::from(connections(state, load)), load));
     // a / weight of a < b / weight of b, without division.
     let fewest = counted.reduce(|least, next| {
@@ -120,9 +127,10 @@ fn least(state: &State, loads: &[Load]) -> Option<Target> {
     fewest.map(|(_, load)| load.target)
 }
 
-fn is_full(state: &State, loads: &[Load], target: &Target) -> bool {
-    let load = loads.iter().find(|load| load.target.backend == target.backend);
-    load.is_some_and(|load| load.max_conn.is_some_and(|max| connections(state, load) >= max))
+/// Whether a backend is there and has fewer connections than it may have.
+fn has_room(state: &State, load: &Load) -> bool {
+    !state.absent.contains(&load.target.backend)
+        && load.max_conn.is_none_or(|max| connections(state, load) < max)
 }
 
 /// Live flows to a backend that are not closing.
@@ -135,8 +143,8 @@ fn connections(state: &State, load: &Load) -> u32 {
     of_it.count() as u32
 }
 
-fn slot(state: &mut State, params: &PoolParams, fields: &Fields) -> u32 {
-    match params.pick {
+fn slot(state: &mut State, params: &PoolParams, fields: &Fields, plan: &Plan) -> Result<u32, Reason> {
+    Ok(match params.pick {
         PickBy::RoundRobin => {
             let pool = state.pools.entry(params.id).or_default();
             let turn = pool.turn;
@@ -147,10 +155,11 @@ fn slot(state: &mut State, params: &PoolParams, fields: &Fields) -> u32 {
         PickBy::Source => scale(source_hash(state.key, fields), params.slots),
         PickBy::Flow => scale(flow_hash(state.key, fields), params.slots),
         PickBy::Certificate => {
-            scale(certificate_hash(state.key, &params.certificate.unwrap_or_default()), params.slots)
+            let hash = certificate(state, fields, &plan.learned).and_then(params.hash);
+            scale(certificate_hash(state.key, &hash.ok_or(Reason::BadImage)?), params.slots)
         }
         PickBy::LeastConnections => 0,
-    }
+    })
 }
 
 /// Source address and port of a new flow to `backend`; `None` if the reply's key is taken, or each one tried is.

@@ -5,7 +5,8 @@ use lb_abi::maps::Addr;
 use policy_lang::policy::Via;
 
 use super::rewrite::{IPV4_CHECKSUM, UDP_CHECKSUM, mend_at, read, write};
-use crate::packet::{Fields, Header, Layer4, TRAILER_BYTES, UDP, checksum, mend};
+use crate::packet::{Fields, Header, Layer4, UDP, checksum, mend};
+use lb_abi::trailer::TRAILER_BYTES;
 
 const IPV4_IN_IP: u8 = 4;
 const IPV6_IN_IP: u8 = 41;

@@ -141,6 +141,39 @@ fn a_pool_has_nothing_for_a_family_without_backends_and_absent_slots_are_empty()
 }
 
 #[test]
+fn what_is_gone_or_full_is_passed_over_for_the_next_one_written() {
+    for pick in ["round-robin", "random", "source", "maglev 307 by flow"] {
+        let mut world = pool(&format!(
+            "pick {pick}
+  backend a 10.0.1.1:80 weight 5 max_conn 1
+  backend b 10.0.1.2:80 max_conn 2
+  backend c 10.0.1.3:80 max_conn 3"
+        ));
+        let mut all = chosen(&mut world, 6);
+        all.sort_unstable();
+        assert_eq!(all, [1, 2, 2, 3, 3, 3], "{pick}");
+        assert_eq!(exit_of(&mut world, &client(6)), Some("empty"), "{pick}");
+        // Their own packets still get there.
+        chosen(&mut world, 6);
+    }
+    // The slots are a, b, a, c, a, and b stands behind a in the text.
+    let mut world = pool(
+        "pick round-robin
+  backend a 10.0.1.1:80 weight 3
+  backend b 10.0.1.2:80
+  backend c 10.0.1.3:80",
+    );
+    world.state.absent.insert(0);
+    assert_eq!(chosen(&mut world, 5), [2, 2, 2, 3, 2]);
+    world.state.absent = [0, 2].into();
+    assert_eq!(chosen(&mut world, 1), [2]);
+    world.state.absent = [0, 1].into();
+    assert_eq!(exit_of(&mut world, &client(9)), None);
+    world.state.absent = [0, 1, 2].into();
+    assert_eq!(exit_of(&mut world, &client(10)), Some("empty"));
+}
+
+#[test]
 fn a_backend_without_a_port_keeps_the_packets() {
     let mut world = pool("pick random; source 10.0.0.5; ports 1000-1999; backend a 10.0.1.1");
     assert_eq!(world.leaves(&udp("192.0.2.9:1", "203.0.113.1:5353")).1, "10.0.1.1:5353".parse().unwrap());

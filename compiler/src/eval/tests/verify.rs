@@ -3,7 +3,8 @@
 use policy_lang::policy::{AuthorityId, Signed};
 
 use super::*;
-use crate::packet::{TRAILER_BYTES, build_in, payload, verify_checksums};
+use crate::packet::{build_in, payload, verify_checksums};
+use lb_abi::trailer::TRAILER_BYTES;
 
 /// Points of P-256: the generator, and twice it (SEC 2, section 2.4.2).
 const KEYS: &str = "key 2 0x036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296

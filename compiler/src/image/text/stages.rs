@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use lb_abi::bundle::Image;
+use lb_abi::bundle::{Certificate, Image};
 use lb_abi::image::*;
 use lb_abi::maps::{Addr, BACKEND_DRAINING, TICK_SHIFT};
 
@@ -29,6 +29,10 @@ pub(super) fn ways(image: &Image, layout: &mut Layout, node: u32) -> Vec<u32> {
             leaves(image, layout, region)
         }
         OP_EVERY => (0..at(N_P2) as usize).map(|way| word(image, at(N_NEXT), way)).collect(),
+        OP_VERIFY => {
+            let exits = (0..VERIFY_EXITS).map(|exit| word(image, at(N_P1), exit));
+            [at(N_NEXT)].into_iter().chain(exits).collect()
+        }
         OP_LIMIT | OP_TRANSLATE_BACK => vec![at(N_NEXT), at(N_EXIT_A)],
         OP_TRACK | OP_TRANSLATE => vec![at(N_NEXT), at(N_EXIT_A), at(N_EXIT_B)],
         _ => Vec::new(),
@@ -96,6 +100,16 @@ fn body(image: &Image, layout: &Layout, node: u32) -> String {
                 .collect();
             format!("{op} {}{mode} -> {}", at(N_P2), ways.join(" "))
         }
+        OP_VERIFY => {
+            let authority = image.authorities.get(word(image, at(N_P0), A_ID) as usize);
+            let name = authority.map_or("?", |authority| &authority.name);
+            let exits = ["missing", "invalid", "expired", "revoked", "replayed"]
+                .iter()
+                .enumerate()
+                .map(|(exit, name)| format!("{name} -> {}", layout.node(word(image, at(N_P1), exit))));
+            let exits: Vec<String> = exits.collect();
+            format!("{op} {name} -> {} ({})", to(N_NEXT), exits.join(", "))
+        }
         OP_TRACK => {
             let tracker = image.trackers.get(word(image, at(N_P0), T_ID) as usize);
             let name = tracker.map_or("?", |tracker| &tracker.name);
@@ -120,20 +134,21 @@ fn body(image: &Image, layout: &Layout, node: u32) -> String {
 pub(super) fn write_lists(image: &Image, layout: &Layout, out: &mut String) -> std::fmt::Result {
     // Descriptors of one thing may be several (a limit before two trackers); each is listed once by what it says.
     let mut seen = HashSet::new();
-    let mut sections: [Vec<String>; 3] = Default::default();
+    let mut sections: [Vec<String>; 4] = Default::default();
     for &node in &layout.nodes {
         let descriptor = word(image, node, N_P0);
         let (section, text) = match word(image, node, N_OP) {
             OP_LIMIT => (0, limit(image, descriptor)),
             OP_TRACK => (1, tracker(image, descriptor)),
             OP_TRANSLATE => (2, pool(image, descriptor)),
+            OP_VERIFY => (3, authority(image, descriptor)),
             _ => continue,
         };
         if seen.insert((section, text.clone())) {
             sections[section].push(text);
         }
     }
-    for (name, lines) in ["limits", "trackers", "pools"].into_iter().zip(sections) {
+    for (name, lines) in ["limits", "trackers", "pools", "authorities"].into_iter().zip(sections) {
         if !lines.is_empty() {
             writeln!(out, "\n{name}")?;
             lines.iter().try_for_each(|line| writeln!(out, "{line}"))?;
@@ -150,6 +165,15 @@ pub(super) fn write_lists(image: &Image, layout: &Layout, out: &mut String) -> s
     }
     if image.backends.len() > MAX_LISTED {
         writeln!(out, "  and {} more backends", image.backends.len() - MAX_LISTED)?;
+    }
+    if !image.certificates.is_empty() {
+        writeln!(out, "\ncertificates")?;
+    }
+    for certificate in image.certificates.iter().take(MAX_LISTED) {
+        writeln!(out, "{}", described(image, certificate))?;
+    }
+    if image.certificates.len() > MAX_LISTED {
+        writeln!(out, "  and {} more certificates", image.certificates.len() - MAX_LISTED)?;
     }
     Ok(())
 }
@@ -187,13 +211,55 @@ fn tracker(image: &Image, tracker: u32) -> String {
     let at = |index| word(image, tracker, index);
     let milliseconds = |ticks: u32| (u64::from(ticks) << TICK_SHIFT) / 1_000_000;
     format!(
-        "  {}: idle tcp {} ms, udp {} ms, half open {} ms, {} proven flows",
+        "  {}: idle tcp {} ms, udp {} ms, half open {} ms, {} {}",
         image.trackers.get(at(T_ID) as usize).map_or("?", |tracker| &tracker.name),
         milliseconds(at(T_IDLE_TCP)),
         milliseconds(at(T_IDLE_UDP)),
         milliseconds(at(T_HALF_OPEN)),
         at(T_MAX),
+        if at(T_FLAGS) & TRACK_CERTIFICATE == 0 { "proven flows" } else { "sessions" },
     )
+}
+
+fn authority(image: &Image, authority: u32) -> String {
+    let at = |index| word(image, authority, index);
+    let wide = |index| (u64::from(at(index)) | u64::from(at(index + 1)) << 32) >> LIMIT_SHIFT;
+    let listed = image.authorities.get(at(A_ID) as usize);
+    let mut text = format!(
+        "  {}: {}{}, a signature each {} ns, {} ns ahead; of one source each {} ns, {} ns ahead",
+        listed.map_or("?", |authority| &authority.name),
+        if at(A_FLAGS) & AUTHORITY_ONCE == 0 { "every packet" } else { "once per session" },
+        if at(A_FLAGS) & AUTHORITY_STRIP == 0 { "" } else { ", strip" },
+        wide(A_ALL_INTERVAL),
+        wide(A_ALL_BURST),
+        wide(A_SOURCE_INTERVAL),
+        wide(A_SOURCE_BURST),
+    );
+    if let Some(replay) = listed.and_then(|authority| authority.replay) {
+        text.push_str(&format!(", replay {} ms", replay / 1_000_000));
+    }
+    text
+}
+
+fn described(image: &Image, certificate: &Certificate) -> String {
+    let authority = image.authorities.get(certificate.authority as usize);
+    let mut text = format!("  {} {}", authority.map_or("?", |authority| &authority.name), certificate.id);
+    if !certificate.name.is_empty() {
+        text.push_str(&format!(" {:?}", certificate.name));
+    }
+    if let Some((from, until)) = certificate.valid {
+        text.push_str(&format!(" from {from} to {until}"));
+    }
+    text.push_str(if certificate.revoked { " revoked" } else { "" });
+    match certificate.key {
+        Some(_) => {
+            text.push(' ');
+            certificate.hash.iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        }
+        None => text.push_str(" generate"),
+    }
+    text.push_str(&format!("  # {:016x}", certificate.identity));
+    text
 }
 
 fn pool(image: &Image, pool: u32) -> String {
@@ -202,6 +268,8 @@ fn pool(image: &Image, pool: u32) -> String {
         PICK_RANDOM => "random",
         PICK_SOURCE => "by source",
         PICK_FLOW => "by flow",
+        PICK_CERTIFICATE => "by certificate",
+        PICK_LEAST => "by connections",
         _ => "round-robin",
     };
     let name = image.pools.get(at(P_ID) as usize).map_or("?", |pool| &pool.name);
@@ -219,12 +287,30 @@ fn pool(image: &Image, pool: u32) -> String {
         let (first, count) = (at(P_PORT_FIRST), at(P_PORT_COUNT));
         text.push_str(&format!(", ports {first}-{}", first + count - 1));
     }
-    for (family, slots) in [("ipv4", P_SLOTS4), ("ipv6", P_SLOTS6)] {
+    for (family, slots, rows) in [("ipv4", P_SLOTS4, P_BACKENDS4), ("ipv6", P_SLOTS6, P_BACKENDS6)] {
         if at(slots + 1) > 0 {
             text.push_str(&format!("\n    {family}: {}", shares(image, at(slots), at(slots + 1))));
         }
+        let rows = at(rows)..at(rows) + at(rows + 1) * BACKEND_WORDS as u32;
+        let rows: Vec<u32> = rows.step_by(BACKEND_WORDS).collect();
+        if at(P_PICK) == PICK_LEAST && !rows.is_empty() {
+            text.push_str(&format!("\n    {family} weights: {}", column(image, &rows, B_WEIGHT)));
+        }
+        if rows.iter().any(|&row| word(image, row, B_MAX_CONN) > 0) {
+            text.push_str(&format!("\n    {family} connections: {}", column(image, &rows, B_MAX_CONN)));
+        }
     }
     text
+}
+
+/// What stands in a word of each row other than 0: `w1 1000, w2 1000`.
+fn column(image: &Image, rows: &[u32], index: usize) -> String {
+    let cells = rows.iter().filter_map(|&row| {
+        let ordinal = word(image, word(image, row, B_NUMBER), 0).checked_sub(1)?;
+        let name = &image.backends.get(ordinal as usize)?.name;
+        Some(word(image, row, index)).filter(|&value| value > 0).map(|value| format!("{name} {value}"))
+    });
+    cells.take(MAX_LISTED).collect::<Vec<_>>().join(", ")
 }
 
 /// How many slots each backend has: `7 slots: w1 3, w2 3, w3 1`.

@@ -6,12 +6,11 @@ use std::rc::Rc;
 
 use lb_abi::bundle::Dense;
 use lb_abi::image::{
-    ALL_FIELDS, END_REPLY_ECHO, EVERY_RANDOM, H_ENTRY, L_BURST, L_ID, L_INTERVAL, L_KEY, L_UNIT, L_V4, L_V6,
-    LIMIT_CONNS, LIMIT_KEY_DST, LIMIT_WORDS, MAX_STEPS, N_COUNTER, N_EXIT_A, N_EXIT_B, N_NEXT, N_OP, N_P0,
-    N_P1, N_P2, NODE_WORDS, OP_DECIDE, OP_END, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE, OP_TRANSLATE_BACK,
-    P_ID, P_PICK, P_PORT_COUNT, P_PORT_FIRST, P_SLOTS4, P_SLOTS6, P_SOURCES4, P_SOURCES6, P_VIA, PICK_FLOW,
-    POOL_WORDS, R_MASK, ROW_OFFSET, ROW_SPARSE, T_ID, TRACKER_WORDS, VIA_NAT,
+    ALL_FIELDS, END_REPLY_ECHO, EVERY_FLOW, EVERY_RANDOM, H_ENTRY, MAX_STEPS, N_COUNTER, N_EXIT_A, N_EXIT_B,
+    N_NEXT, N_OP, N_P0, N_P1, N_P2, NODE_WORDS, OP_DECIDE, OP_EVERY, OP_LIMIT, OP_TRACK, OP_TRANSLATE,
+    OP_TRANSLATE_BACK, OP_VERIFY, R_MASK, ROW_OFFSET, ROW_SPARSE, VERIFY_EXITS,
 };
+use lb_abi::mode::FEATURE_HASH;
 
 use super::super::Corrupt;
 use super::super::rows::row_ways;
@@ -67,7 +66,7 @@ impl Checked<'_> {
             self.dense(at + N_COUNTER, Dense::Counter)?;
         }
         let op = body[N_OP];
-        if op > OP_END || self.image.ops & 1 << op == 0 {
+        if op > OP_VERIFY || self.image.ops & 1 << op == 0 {
             return Err(word(at, "an op that the mode does not have"));
         }
         let (next, a, b) = (body[N_NEXT], body[N_EXIT_A], body[N_EXIT_B]);
@@ -89,6 +88,9 @@ impl Checked<'_> {
                 if body[N_P0] > EVERY_RANDOM || body[N_P2] == 0 {
                     return Err(word(at + N_P0, "an every of no known form"));
                 }
+                if body[N_P0] == EVERY_FLOW {
+                    self.needs(at + N_P0, FEATURE_HASH)?;
+                }
                 self.dense(at + N_P1, Dense::Turn)?;
                 Ok(self.slice(at + N_NEXT, next, body[N_P2] as usize)?.into())
             }
@@ -101,6 +103,11 @@ impl Checked<'_> {
                 Ok(Rc::from(vec![next, a, b]))
             }
             OP_TRANSLATE_BACK => Ok(Rc::from(vec![next, a])),
+            OP_VERIFY => {
+                self.authority(at + N_P0, body[N_P0])?;
+                let exits = self.slice(at + N_P1, body[N_P1], VERIFY_EXITS)?;
+                Ok(exits.iter().copied().chain([next]).collect())
+            }
             _ if body[N_P0] > END_REPLY_ECHO => Err(word(at + N_P0, "no known end")),
             _ => Ok(Rc::from([])),
         }
@@ -136,54 +143,5 @@ impl Checked<'_> {
         let mut leaves: Vec<u32> = rows.into_iter().collect();
         leaves.sort_unstable();
         Ok(leaves)
-    }
-
-    fn limit(&mut self, named: usize, limit: u32) -> Result<(), Corrupt> {
-        let at = limit as usize;
-        let row = self.slice(named, limit, LIMIT_WORDS)?;
-        let wide = |at: usize| u64::from(row[at]) | u64::from(row[at + 1]) << 32;
-        if row[L_UNIT] > LIMIT_CONNS || row[L_KEY] > LIMIT_KEY_DST || row[L_V4] > 32 || row[L_V6] > 128 {
-            return Err(word(at + L_UNIT, "a limit of no known form"));
-        }
-        if wide(L_INTERVAL) >= 1 << 62 || wide(L_BURST) >= 1 << 62 {
-            return Err(word(at + L_INTERVAL, "a limit that would overflow"));
-        }
-        self.dense(at + L_ID, Dense::Limit)
-    }
-
-    fn tracker(&mut self, named: usize, tracker: u32) -> Result<(), Corrupt> {
-        self.slice(named, tracker, TRACKER_WORDS)?;
-        self.dense(tracker as usize + T_ID, Dense::Tracker)
-    }
-
-    fn pool(&mut self, named: usize, pool: u32) -> Result<(), Corrupt> {
-        let at = pool as usize;
-        let row: [u32; POOL_WORDS] =
-            self.slice(named, pool, POOL_WORDS)?.try_into().map_err(|_| word(named, "leads to no pool"))?;
-        if row[P_PICK] > PICK_FLOW || row[P_VIA] != VIA_NAT {
-            return Err(word(at + P_PICK, "a pool of no known form"));
-        }
-        for slots in [P_SLOTS4, P_SLOTS6] {
-            if row[slots + 1] == 0 {
-                continue;
-            }
-            let numbers: BTreeSet<u32> =
-                self.slice(at + slots, row[slots], row[slots + 1] as usize)?.iter().copied().collect();
-            for number in numbers {
-                self.slice(at + slots, number, 1)?;
-                self.dense(number as usize, Dense::Backend)?;
-            }
-        }
-        for sources in [P_SOURCES4, P_SOURCES6] {
-            if row[sources + 1] == 0 {
-                continue;
-            }
-            self.slice(at + sources, row[sources], (row[sources + 1] as usize).saturating_mul(4))?;
-            let last = row[P_PORT_FIRST].saturating_add(row[P_PORT_COUNT]);
-            if row[P_PORT_COUNT] == 0 || last > 0x1_0000 {
-                return Err(word(at + P_PORT_FIRST, "no range of ports"));
-            }
-        }
-        self.dense(at + P_ID, Dense::Pool)
     }
 }

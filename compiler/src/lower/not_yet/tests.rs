@@ -8,7 +8,7 @@ use policy_lang::source::{Loader, Sources};
 
 use crate::lower::compile;
 
-struct NoFile;
+pub(in crate::lower) struct NoFile;
 
 impl Loader for NoFile {
     fn load(&self, _: &Path) -> Result<String, String> {
@@ -79,29 +79,6 @@ fn stages_are_refused_with_what_they_name() {
     let rate = Rate { count: 1, per: SECOND };
     assert_eq!(refused(|p| stage(p, StageKind::Log { name: "l".into(), rate })), ["N0512"]);
     assert_eq!(refused(|p| stage(p, StageKind::Ban { set: SetId(0) })), ["N0511"]);
-    let verify = |p: &mut Policy| {
-        let exits = VerifyExits {
-            missing: exit(),
-            invalid: exit(),
-            expired: exit(),
-            revoked: exit(),
-            replayed: exit(),
-        };
-        stage(p, StageKind::Verify { authority: AuthorityId(0), exits: Box::new(exits) });
-    };
-    let authority = |p: &mut Policy| {
-        p.authorities.push(Authority {
-            name: "a".into(),
-            span: p.sets[0].span,
-            certificates: Vec::new(),
-            revoked: Vec::new(),
-            every_packet: false,
-            strip: false,
-            replay: None,
-        });
-    };
-    assert_eq!(refused(|p| [authority, verify].iter().for_each(|change| change(p))), ["N0501", "N0509"]);
-    assert_eq!(refused(authority), [""; 0], "no chain leads to it");
     let mapper = |p: &mut Policy| {
         let protocol = MapperProtocol::Dtls;
         let (name, span) = ("m".into(), p.sets[0].span);
@@ -135,7 +112,6 @@ fn fields_are_refused_with_what_they_name() {
     assert_eq!(refused(|p| ask(p, Field::Payload, Values::Prefixes(vec![vec![1]]))), ["N0519"]);
     let name = NamePattern { name: "a.example".into(), below: false };
     assert_eq!(refused(|p| ask(p, Field::Sni, Values::Names(vec![name]))), ["N0520"]);
-    assert_eq!(refused(|p| ask(p, Field::Cert, Values::Ranges(vec![(0, 0)]))), ["N0521"]);
     let dynamic = |p: &mut Policy| p.sets[0].dynamic = Some(Dynamic { ttl: None });
     assert_eq!(refused(dynamic), ["N0505"]);
 }
@@ -160,13 +136,10 @@ fn a_side_is_refused_once_and_only_where_it_is_asked_for() {
 #[test]
 fn pools_and_trackers_are_refused_only_where_a_chain_leads_to_them() {
     type Change = fn(&mut Pool);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 4] = [
         ("N0508", |pool| pool.via = Via::L2dsr),
         ("N0508", |pool| pool.via = Via::Ipip),
         ("N0508", |pool| pool.via = Via::Gue { port: 6080 }),
-        ("N0523", |pool| pool.pick = Pick::LeastConnections),
-        ("N0523", |pool| pool.pick = Pick::Certificate),
-        ("N0515", |pool| pool.backends[0].max_conn = Some(1)),
         ("N0507", |pool| {
             let (interval, timeout) = (SECOND, SECOND);
             let (check, span) = (HealthCheck::Tcp, pool.span);
@@ -179,7 +152,6 @@ fn pools_and_trackers_are_refused_only_where_a_chain_leads_to_them() {
         // An image lists the backends of all pools; only their ways and picks go with a stage.
         assert_eq!(refused(aside), [""; 0], "{code}");
     }
-    assert_eq!(refused(|p| p.trackers[0].key = TrackKey::Certificate), ["N0516"]);
 }
 
 #[test]
@@ -200,8 +172,7 @@ fn everything_is_told_in_one_run() {
         p.default = DefaultEnd::Reject;
         p.sets[0].dynamic = Some(Dynamic { ttl: None });
         p.pools[0].via = Via::L2dsr;
-        p.trackers[0].key = TrackKey::Certificate;
         ask(p, Field::Payload, Values::Prefixes(vec![vec![1]]));
     };
-    assert_eq!(refused(everything), ["N0516", "N0508", "N0517", "N0505", "N0519", "N0517"]);
+    assert_eq!(refused(everything), ["N0508", "N0517", "N0505", "N0519", "N0517"]);
 }
