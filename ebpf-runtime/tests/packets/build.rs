@@ -2,13 +2,31 @@
 
 use lb_abi::SCHEMA;
 use lb_abi::bundle::{
-    Backend, Counter, Dense, Image, Limit, Pool, Relocation, Tally, TallyKind, Tracker, Turn,
+    Authority, Backend, Certificate, Counter, Dense, Image, Limit, Pool, Relocation, Tally, TallyKind,
+    Tracker, Turn,
 };
 use lb_abi::image::*;
-use lb_abi::maps::{Addr, BACKEND_ACTIVE};
+use lb_abi::maps::{Addr, BACKEND_ACTIVE, BACKEND_DRAINING};
 
 pub fn mapped(v4: [u8; 4]) -> Addr {
     std::net::Ipv4Addr::from(v4).to_ipv6_mapped().octets()
+}
+
+/// A backend of `Tree::pool_of`.
+#[derive(Clone, Copy)]
+pub struct Peer {
+    pub v4: [u8; 4],
+    pub v6: Option<Addr>,
+    pub weight: u32,
+    /// Connections at once; 0: as many as come.
+    pub max: u32,
+    pub drains: bool,
+}
+
+impl Peer {
+    pub fn new(v4: [u8; 4]) -> Peer {
+        Peer { v4, v6: None, weight: 1, max: 0, drains: false }
+    }
 }
 
 /// An image in the making; nodes are added from the ends to the entry.
@@ -142,6 +160,102 @@ impl Tree {
         let at = self.words(&words);
         self.relocate(at + P_ID as u32, Dense::Pool);
         at
+    }
+
+    /// Makes the tracker at `descriptor` one of sessions, where so many certificates may have one.
+    pub fn of_sessions(&mut self, descriptor: u32, certificates: u32) {
+        self.set(descriptor as usize + T_FLAGS, TRACK_CERTIFICATE);
+        self.set(descriptor as usize + T_CERTIFICATES, certificates);
+    }
+
+    /// The descriptor of an authority. `source` and `all` are interval and tolerance of its buckets in 1/64 ns.
+    pub fn authority(
+        &mut self,
+        flags: u32,
+        certificates: &[Certificate],
+        source: [u64; 2],
+        all: [u64; 2],
+    ) -> u32 {
+        let authority = self.image.authorities.len() as u32;
+        self.image.authorities.push(Authority {
+            identity: 200 + u64::from(authority),
+            name: format!("authority{authority}"),
+            replay: None,
+            checks: 1_000,
+        });
+        let ids = self.words(&[0; AUTHORITY_IDS]);
+        for certificate in certificates {
+            let ordinal = self.image.certificates.len() as u32;
+            self.image.certificates.push(Certificate { authority, ..certificate.clone() });
+            let word = ids + u32::from(certificate.id);
+            self.set(word as usize, 1 + ordinal);
+            self.relocate(word, Dense::Certificate);
+        }
+        let mut words = [0; AUTHORITY_WORDS];
+        (words[A_ID], words[A_FLAGS], words[A_CERTIFICATES]) = (authority, flags, ids);
+        let buckets = [A_SOURCE_INTERVAL, A_SOURCE_BURST, A_ALL_INTERVAL, A_ALL_BURST];
+        for (at, time) in buckets.into_iter().zip(source.into_iter().chain(all)) {
+            (words[at], words[at + 1]) = (time as u32, (time >> 32) as u32);
+        }
+        self.words(&words)
+    }
+
+    /// A `verify`, its exits in the order of `VERIFY_*`.
+    pub fn verify(&mut self, authority: u32, next: u32, exits: [u32; VERIFY_EXITS]) -> u32 {
+        let exits = self.words(&exits);
+        self.node(OP_VERIFY, [next, 0, 0], [authority, exits, 0])
+    }
+
+    /// The descriptor of a pool whose clients keep their addresses; a backend that drains has no row and no slot.
+    pub fn pool_of(&mut self, pick: u32, backends: &[Peer]) -> u32 {
+        let mut words = [0; POOL_WORDS];
+        words[P_PICK] = pick;
+        let pool = self.image.pools.len() as u32;
+        let mut numbers = Vec::new();
+        for (n, peer) in backends.iter().enumerate() {
+            let mut number = |addr: Addr| {
+                let ordinal = self.image.backends.len() as u32;
+                let name = format!("p{pool}b{n}");
+                let state = if peer.drains { BACKEND_DRAINING } else { BACKEND_ACTIVE };
+                let identity = 900 + u64::from(ordinal);
+                self.image.backends.push(Backend { identity, pool, name, addr, port: 0, state });
+                let number = self.words(&[1 + ordinal]);
+                self.relocate(number, Dense::Backend);
+                number
+            };
+            let v4 = number(mapped(peer.v4));
+            numbers.push((v4, peer.v6.map(number)));
+        }
+        let picked = |v6: bool| {
+            let rows =
+                numbers.iter().zip(backends).filter(|(_, peer)| !peer.drains).filter_map(move |(n, peer)| {
+                    let (own, other) = if v6 { (n.1?, n.0) } else { (n.0, n.1.unwrap_or_default()) };
+                    Some([own, other, peer.weight, peer.max])
+                });
+            rows.collect::<Vec<[u32; BACKEND_WORDS]>>()
+        };
+        for (rows, at, slots) in
+            [(picked(false), P_BACKENDS4, P_SLOTS4), (picked(true), P_BACKENDS6, P_SLOTS6)]
+        {
+            (words[at], words[at + 1]) = (self.words(&rows.concat()), rows.len() as u32);
+            let table: Vec<u32> = rows.iter().map(|row| row[B_NUMBER]).collect();
+            (words[slots], words[slots + 1]) = (self.words(&table), table.len() as u32);
+        }
+        self.image.pools.push(Pool { identity: 20 + u64::from(pool), name: format!("pool{pool}") });
+        let at = self.words(&words);
+        self.set(at as usize + P_ID, pool);
+        self.relocate(at + P_ID as u32, Dense::Pool);
+        at
+    }
+
+    /// Fields that some node looks at, with a table for the small one `field`: its classes by value.
+    pub fn field(&mut self, field: Field, classes: &[u32]) {
+        self.image.fields |= field.bit();
+        let at = self.words(classes);
+        self.set(H_FIELD + field as usize, at);
+        if field == Field::Cert {
+            self.relocate(at, Dense::CertificateTable);
+        }
     }
 
     pub fn finish(mut self, entry: u32, features: u32) -> Image {

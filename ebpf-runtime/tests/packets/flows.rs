@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ebpf_runtime::lab::{Arms, Lab, Plan};
 use ebpf_runtime::trial::{Action, FlowTable, Ran, Trial};
+use lb_abi::bundle::Image;
 use lb_abi::image::*;
 use lb_abi::maps::{FLOW_CLOSING, FLOW_PROVEN, FLOW_REPLIED};
 use lb_abi::mode::{FEATURE_FORWARD, FEATURE_TEST};
@@ -15,9 +16,9 @@ pub const CLIENT: [u8; 4] = [192, 0, 2, 1];
 pub const VIP: [u8; 4] = [203, 0, 113, 10];
 pub const BACKEND: [u8; 4] = [10, 0, 2, 11];
 pub const SOURCE: [u8; 4] = [10, 0, 0, 5];
-const CLIENT6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
-const VIP6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
-const BACKEND6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+pub const CLIENT6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+pub const VIP6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
+pub const BACKEND6: [u8; 16] = [0x20, 1, 0xd, 0xb8, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
 const NEIGHBOUR: [u8; 6] = [2, 0, 0, 0, 9, 9];
 pub const SECOND: u64 = 1_000_000_000;
 
@@ -36,6 +37,18 @@ impl Balancer {
 
     /// With as many source ports, from 10,000.
     pub fn with_ports(max: u32, ports: u32) -> Balancer {
+        let mut tree = Tree::new();
+        // 100, 30 and 5 s in ticks, about.
+        let tracker = tree.tracker(95_000, 28_000, 4_700, max);
+        let pool = tree.pool((BACKEND, 8443), (BACKEND6, 0), (SOURCE, 10_000), ports);
+        let (drop, forward) = (tree.end(END_DROP), tree.end(END_FORWARD));
+        let translate = tree.node(OP_TRANSLATE, [forward, drop, drop], [pool, 0, 0]);
+        let track = tree.node(OP_TRACK, [translate, drop, drop], [tracker, 0, 0]);
+        let entry = tree.node(OP_TRANSLATE_BACK, [forward, track, 0], [0; 3]);
+        Balancer::of(&tree.finish(entry, FEATURE_FORWARD))
+    }
+
+    pub fn of(image: &Image) -> Balancer {
         let network =
             Plan { arms: Arms::Two, balancer: Vec::new(), clients: vec![Vec::new()], backends: Vec::new() };
         let lab = Lab::build(&network).expect("a lab: needs root");
@@ -49,17 +62,8 @@ impl Balancer {
             lab.balancer.neighbour(device, gateway, NEIGHBOUR).expect("a neighbour");
         }
         let ifindex = lab.balancer.index(device).expect("an index");
-        let mut tree = Tree::new();
-        // 100, 30 and 5 s in ticks, about.
-        let tracker = tree.tracker(95_000, 28_000, 4_700, max);
-        let pool = tree.pool((BACKEND, 8443), (BACKEND6, 0), (SOURCE, 10_000), ports);
-        let (drop, forward) = (tree.end(END_DROP), tree.end(END_FORWARD));
-        let translate = tree.node(OP_TRANSLATE, [forward, drop, drop], [pool, 0, 0]);
-        let track = tree.node(OP_TRACK, [translate, drop, drop], [tracker, 0, 0]);
-        let entry = tree.node(OP_TRANSLATE_BACK, [forward, track, 0], [0; 3]);
-        let image = tree.finish(entry, FEATURE_FORWARD);
         let mut trial =
-            lab.balancer.run(|| Trial::load(&image, FEATURE_TEST)).expect("a namespace").expect("root");
+            lab.balancer.run(|| Trial::load(image, FEATURE_TEST)).expect("a namespace").expect("root");
         trial.set_clock(SECOND);
         Balancer { lab, ifindex, trial }
     }

@@ -2,8 +2,14 @@
 //! Needs root.
 
 mod build;
+mod certified;
 mod cpus;
 mod eviction;
 mod flows;
+mod pick;
+mod punt;
 mod refusals;
+mod sessions;
 mod stages;
+mod strip;
+mod verify;
