@@ -128,7 +128,6 @@ impl Setting {
 }
 
 pub const FULL: usize = VERIFY_EXITS;
-pub const EMPTY: usize = VERIFY_EXITS + 2;
 
 pub struct Certified {
     pub balancer: Balancer,

@@ -6,11 +6,12 @@ use lb_abi::maps::{
     DIR_ORIGINAL, FLOW_IS_PENDING, PUNT_FRAME, PUNT_IN_SESSION, RESUME_ANEW, RESUME_EXIT, RESUME_ON,
     RESUME_PASS,
 };
+use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD};
 use lb_abi::reason::Reason;
 
-use crate::build::{checksums_are_right, ipv6, udp};
-use crate::certified::{Certified, FULL, PEERS, PLENTY, Setting, signed, signed_from, trailer};
-use crate::flows::{CLIENT, SECOND, VIP6};
+use crate::build::{Peer, Tree, checksums_are_right, ipv6, udp};
+use crate::certified::{Certified, FULL, PEERS, PLENTY, Setting, certificate, signed, signed_from, trailer};
+use crate::flows::{Balancer, CLIENT, SECOND, VIP6};
 
 /// A bucket of so many a second and so many at once.
 fn bucket(rate: u64, burst: u64) -> [u64; 2] {
@@ -85,14 +86,15 @@ fn a_full_ring_drops_the_newest() {
 }
 
 #[test]
-fn what_fits_no_record_is_dropped() {
+fn the_longest_frame_goes_both_ways() {
+    // A longer one in one piece only comes from a device in generic mode.
     let mut certified = Certified::new();
-    // The longest frame that a page holds beside its headroom and the kernel's own part of it.
-    const LONGEST: usize = 4_096 - 256 - 320;
-    const { assert!(LONGEST <= PUNT_FRAME) };
-    let frame = signed(4000, 1, &vec![7; LONGEST - 42 - 104]);
-    assert_eq!(frame.len(), LONGEST);
-    assert_eq!(certified.punt(&frame).len as usize, LONGEST);
+    let frame = signed(4000, 1, &vec![7; PUNT_FRAME - 42 - 104]);
+    let punt = certified.punt(&frame);
+    assert_eq!(punt.len as usize, PUNT_FRAME);
+    // The route's MTU is 1,500.
+    assert_eq!(certified.resume(&punt, &frame, RESUME_ON).0.action, Action::Drop);
+    assert_eq!(certified.count(Reason::TooBig), 1);
 }
 
 #[test]
@@ -125,10 +127,6 @@ fn a_verdict_to_go_on_is_carried_out_by_the_same_code() {
 
 #[test]
 fn a_tracker_passed_before_is_planned_again() {
-    use crate::build::{Peer, Tree};
-    use crate::certified::certificate;
-    use crate::flows::Balancer;
-    use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD};
     let mut tree = Tree::new();
     let (drop, forward) = (tree.end(END_DROP), tree.end(END_FORWARD));
     let pool = tree.pool_of(PICK_ROUND_ROBIN, &PEERS.map(Peer::new));
