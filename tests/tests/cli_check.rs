@@ -460,3 +460,48 @@ policy p { default drop } =
     For more information, try '--help'.
     "#);
 }
+
+/// Whatever is wrong with a file, it is told at the place that names it, and no policy comes of it.
+#[test]
+fn files_that_hold_no_certificate_or_key_are_told_where_they_are_named() {
+    let files = concat!(env!("CARGO_MANIFEST_DIR"), "/cases/bad/types/files");
+    let names = ["device-0.pem", "device-0.pub", "broken.pem", "two.pem", "p384.pem", "private.pem"];
+    let desk = Desk::new(&[("empty.pem", ""), ("list.txt", "junk\n"), ("directory/.keep", "")]);
+    for name in names {
+        desk.write(name, std::fs::read(format!("{files}/{name}")).expect("a file of the examples"));
+    }
+    nix::unistd::mkfifo(&desk.path("fifo"), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    let cases = [
+        "certificate 0 file \"missing.pem\"",
+        "certificate 0 file \"directory\"",
+        "certificate 0 file \"fifo\"",
+        "certificate 0 file \"../device-0.pem\"",
+        "certificate 0 file \"empty.pem\"",
+        "certificate 0 file \"broken.pem\"",
+        "certificate 0 file \"two.pem\"",
+        "certificate 0 file \"p384.pem\"",
+        "certificate 0 file \"private.pem\"",
+        "certificate 0 file \"device-0.pub\"",
+        "key 0 file \"device-0.pem\"",
+        "key 0 file \"directory\"",
+        "certificate 0 file \"device-0.pem\"; key 0 generate",
+        "certificate 0 file \"device-0.pem\"; key 1 file \"device-0.pub\"",
+        "certificate 0 file \"device-0.pem\"; revoked file \"list.txt\"",
+        "certificate 0 file \"device-0.pem\"; revoked file \"directory\"",
+        "certificate 256 file \"device-0.pem\"",
+    ];
+    let mut told = String::new();
+    for case in cases {
+        desk.write(
+            "p.lbp",
+            format!("lbp 1\nauthority a {{ {case} }}\npolicy p {{ default drop }} = match {{ proto == udp -> verify a -> pass; else -> drop }}\n"),
+        );
+        let ran = desk.lbctl(&["check", "p.lbp", "--format", "short"]);
+        assert_eq!((ran.code, ran.out.as_str()), (Some(1), ""), "{case}: {ran}");
+        told += &format!("{case}\n{}\n", ran.err);
+        // Nothing of it is used.
+        let listed = desk.lbctl(&["cert", "list", "p.lbp"]);
+        assert_eq!((listed.code, listed.out.as_str()), (Some(1), ""), "{case}: {listed}");
+    }
+    insta::assert_snapshot!(told);
+}

@@ -56,6 +56,56 @@ fn every_backend_gets_what_was_foretold() {
     assert!(counts[3] > 30 && counts[4] == 0, "{ran}");
 }
 
+/// Twelve seconds each, at the same time.
+#[test]
+fn the_demo_of_certificates_lets_one_certificate_in() {
+    must_be_root();
+    let desk = Desk::new(&[]);
+    let page = std::thread::scope(|scope| {
+        let page = scope.spawn(|| Desk::new(&[]).lbctl(&["demo", "certificates"]));
+        let ran: Ran = desk.command(&["demo", "certificates", "--json"]).env_clear().output().unwrap().into();
+        assert_eq!(ran.code, Some(0), "{ran}");
+        let report: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(report["well"], true, "{ran}");
+        let statistics = report["statistics"].as_array().unwrap();
+        let seconds: Vec<u64> =
+            statistics.iter().map(|one| one["after_millis"].as_u64().unwrap() / 1_000).collect();
+        assert_eq!(seconds, [2, 7, 12], "{ran}");
+        let last = &statistics[2];
+        let count = |name: &str| last[name].as_u64().unwrap_or_else(|| panic!("{name}: {ran}"));
+        assert_eq!(count("auth_success") + count("auth_failed"), count("total_packets"), "{ran}");
+        assert_eq!(count("cert_invalid") + count("cert_expired"), count("auth_failed"), "{ran}");
+        assert!(
+            count("cert_invalid") > 50 && count("cert_expired") > 50 && count("auth_success") > 200,
+            "{ran}"
+        );
+        assert_eq!((count("sessions_created"), count("no_backend_available")), (1, 0), "{ran}");
+        page.join().unwrap()
+    });
+    assert_eq!((page.code, page.err.as_str()), (Some(0), ""), "{page}");
+    assert!(page.out.lines().last().unwrap().starts_with("All went as the policy says: "), "{page}");
+    for line in page.out.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+        assert!(!line.contains('\x1b'), "colours without a terminal: {line:?}");
+    }
+}
+
+#[test]
+fn the_agent_of_the_demo_goes_with_it() {
+    must_be_root();
+    let desk = Desk::new(&[]);
+    let mut child =
+        desk.command(&["demo", "certificates"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let agent = lines.find_map(|line| Some(line.split_once("; agent ")?.1.to_owned())).expect("an agent");
+    assert!(fs::exists(format!("/proc/{agent}")).unwrap());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(eventually(Duration::from_secs(10), || !fs::exists(format!("/proc/{agent}")).unwrap()));
+    let mounts = fs::read_to_string("/proc/mounts").unwrap();
+    assert!(!mounts.contains("lbctl-lab"), "{mounts}");
+}
+
 #[test]
 fn without_root_the_demo_says_what_to_do() {
     let ran = Desk::new(&[]).lbctl_as_nobody(&["demo"]);

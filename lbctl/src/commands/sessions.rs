@@ -17,8 +17,6 @@ use crate::watch::WatchArgs;
 /// Digits of a hash that tell it from others, on the page and at least when one is named.
 const DIGITS: usize = 16;
 const FEWEST: usize = 8;
-/// Clients that are named.
-const CLIENTS: usize = 2;
 
 #[derive(clap::Args, Debug)]
 #[command(
@@ -109,7 +107,8 @@ fn list(args: &Args, console: &mut Console) -> Outcome {
     Ok(Exit::Well)
 }
 
-fn page(sessions: &[Session]) -> String {
+/// As a table.
+pub fn page(sessions: &[Session]) -> String {
     if sessions.is_empty() {
         return String::new();
     }
@@ -120,11 +119,10 @@ fn page(sessions: &[Session]) -> String {
 }
 
 fn row(session: &Session) -> Vec<String> {
-    let named: Vec<String> = session.clients.iter().take(CLIENTS).map(ToString::to_string).collect();
-    let clients = match session.clients.len().checked_sub(CLIENTS) {
-        Some(more @ 1..) => format!("{} and {more} more", named.join(" ")),
-        _ if named.is_empty() => "–".to_owned(),
-        _ => named.join(" "),
+    let clients = match session.clients.as_slice() {
+        [] => "–".to_owned(),
+        [one] => one.to_string(),
+        [first, more @ ..] => format!("{first} +{}", more.len()),
     };
     let backends: Vec<&str> = session.backends.iter().map(|backend| backend.backend.as_str()).collect();
     vec![

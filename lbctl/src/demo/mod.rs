@@ -1,8 +1,9 @@
-//! Owns the demo: two policies, one after the other, on a balancer in namespaces of its own, with real traffic and a
-//! comparison of what came of it with what the evaluator says. Never touches a device or a file of the host.
+//! Owns the demos, on a balancer in namespaces of its own with real traffic: two policies, one after the other, compared with
+//! what the evaluator says; and certificates. Never touches a device or a file of the host.
 
 mod attempt;
 mod backends;
+pub mod certificates;
 mod page;
 mod path;
 mod report;

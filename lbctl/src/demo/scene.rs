@@ -46,16 +46,34 @@ impl Loader for NoFiles {
     }
 }
 
+/// A policy of the demo, checked and compiled.
+pub fn compiled(
+    file: &'static str,
+    text: &str,
+    loader: &dyn Loader,
+) -> Result<(Policy, Sources, Image), Failure> {
+    let said = |diagnostics: &[policy_lang::diagnostic::Diagnostic]| {
+        let first = diagnostics.first().map_or(String::new(), |one| one.message.clone());
+        Failure::new(format!("{file}, which is part of lbctl, does not compile: {first}"))
+    };
+    let checked = policy_lang::check(file, text.to_owned(), loader);
+    let policy = checked.policy.ok_or_else(|| said(&checked.diagnostics))?;
+    let image = compiler::compile(&policy, &checked.sources).map_err(|diagnostics| said(&diagnostics))?;
+    Ok((policy, checked.sources, image))
+}
+
+/// Puts it on every device of the balancer.
+pub fn apply(image: &Image, lab: &Lab) -> Result<Applied, Failure> {
+    let mut options = ApplyOptions::new(compiler::image::id(image), lab.devices.clone());
+    options.hash_key = hash_key();
+    let applied = lab.balancer.run(|| Instance::open(&Lab::run_dir(), INSTANCE)?.apply(image, &options));
+    applied.map_err(failure)?.map_err(failure)
+}
+
 impl Scene {
     pub fn load(file: &'static str, text: &str, by_hand: Vec<(Kind, u16)>) -> Result<Scene, Failure> {
-        let said = |diagnostics: &[policy_lang::diagnostic::Diagnostic]| {
-            let first = diagnostics.first().map_or(String::new(), |one| one.message.clone());
-            Failure::new(format!("{file}, which is part of lbctl, does not compile: {first}"))
-        };
-        let checked = policy_lang::check(file, text.to_owned(), &NoFiles);
-        let policy = checked.policy.ok_or_else(|| said(&checked.diagnostics))?;
-        let image = compiler::compile(&policy, &checked.sources).map_err(|diagnostics| said(&diagnostics))?;
-        Ok(Scene { file, policy, sources: checked.sources, image, by_hand })
+        let (policy, sources, image) = compiled(file, text, &NoFiles)?;
+        Ok(Scene { file, policy, sources, image, by_hand })
     }
 
     /// Those that clients talk to and those that backends see.
@@ -90,7 +108,7 @@ impl Scene {
         mut page: Option<&mut Page<'_>>,
     ) -> Result<SceneReport, Failure> {
         let started = Instant::now();
-        let applied = self.apply(lab)?;
+        let applied = apply(&self.image, lab)?;
         let mut report = SceneReport {
             file: self.file,
             policy: self.policy.name.clone(),
@@ -127,15 +145,6 @@ impl Scene {
             page.counts(&report)?;
         }
         Ok(report)
-    }
-
-    fn apply(&self, lab: &Lab) -> Result<Applied, Failure> {
-        let id = compiler::image::id(&self.image);
-        let mut options = ApplyOptions::new(id, lab.devices.clone());
-        options.hash_key = hash_key();
-        let applied =
-            lab.balancer.run(|| Instance::open(&Lab::run_dir(), INSTANCE)?.apply(&self.image, &options));
-        applied.map_err(failure)?.map_err(failure)
     }
 
     /// Starts every backend's servers: at its own port, or at every port that is tried.
