@@ -271,7 +271,8 @@ impl Stage<'_> {
             Met::Current => Put::Same,
         };
         sides.met = Met::Current;
-        let met = (sides.program)(Arrival { image, key, clock, seed, frame })?;
+        let wall = sides.evaluator.wall();
+        let met = (sides.program)(Arrival { image, key, clock, wall, seed, frame })?;
         Ok(met.and_then(|met| program::difference(&met, evaluated)))
     }
 }

@@ -19,6 +19,7 @@ use crate::generation::{self, Generation};
 use crate::plane::Plane;
 use crate::program::{self, Flags};
 use crate::resume::{self, Resumed, Resumes, Room};
+use crate::slow::{KernelReplays, Verdict, Verifier};
 use crate::state::{Sizes, Which};
 use crate::sys::bpf::{self, Walk};
 use crate::sys::ring::Ring;
@@ -284,6 +285,32 @@ impl Trial {
         slow.resumes.pass(0, punt, frame, &mut slow.room)?;
         slow.resumes.done(punt);
         Ok(())
+    }
+
+    /// As `run`; a packet that the program hands over is checked by `verifier` and goes on, as the agent sees to it.
+    ///
+    /// # Errors
+    /// As `run` and `resume`.
+    pub fn run_through(&mut self, frame: &[u8], ifindex: u32, verifier: &Verifier) -> Result<Ran, Error> {
+        let mut ran = self.run(frame, ifindex)?;
+        if self.plane.resume.is_none() {
+            return Ok(ran);
+        }
+        let mut handed = self.punts()?;
+        while let Some((punt, frame)) = handed.pop() {
+            let replays = KernelReplays::new(self.plane.maps.fd(Which::Replays));
+            let verdict = match verifier.verdict(&punt, &frame, &replays) {
+                Verdict::On => maps::RESUME_ON,
+                Verdict::Exit(exit) => maps::RESUME_EXIT + exit,
+                Verdict::Anew => maps::RESUME_ANEW,
+                Verdict::Full => continue,
+            };
+            let (resumed, frame) = self.resume(&punt, &frame, verdict)?;
+            ran = Ran { action: resumed.action, frame };
+            // What began anew may have been handed over again.
+            handed.extend(self.punts()?);
+        }
+        Ok(ran)
     }
 
     /// A certificate by ordinal of the current image; others than those there are ignored.

@@ -318,7 +318,7 @@ fn the_kernel_is_for_those_who_may() {
 fn the_projects_own_policies_hold_in_the_kernel_as_well() {
     let desk = Desk::new(&[]);
     let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
-    for policy in ["firewall-tree-demo", "firewall", "nat"] {
+    for policy in ["firewall-tree-demo", "firewall", "nat", "sessions"] {
         let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp"), "--kernel"]);
         assert_eq!(ran.code, Some(0), "{ran}");
     }
@@ -328,7 +328,7 @@ fn the_projects_own_policies_hold_in_the_kernel_as_well() {
 fn the_projects_own_policies_have_every_arm_and_way_covered() {
     let desk = Desk::new(&[]);
     let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
-    for policy in ["firewall", "nat"] {
+    for policy in ["firewall", "nat", "sessions"] {
         let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp"), "--coverage", "--json"]);
         let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
         let missed = document["coverage"]["not_reached"].as_array().unwrap();

@@ -116,6 +116,11 @@ impl State {
         self.date.saturating_add(passed.div_euclid(1_000_000_000) as i64)
     }
 
+    /// What is added to the clock to have the time of day since 1970, in ns.
+    pub fn wall(&self) -> i64 {
+        self.date.saturating_mul(1_000_000_000).saturating_sub_unsigned(self.date_at)
+    }
+
     /// Puts a range into a dynamic set, or lets its time begin anew; false if the set is full of others.
     pub fn add_member(&mut self, set: u32, range: (Addr, Addr), ttl: Option<Duration>, max: u32) -> bool {
         let now = self.clock;

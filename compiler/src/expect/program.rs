@@ -17,6 +17,8 @@ pub struct Arrival<'a> {
     pub key: Key,
     /// In ns.
     pub clock: u64,
+    /// What is added to the clock to have the time of day since 1970, in ns.
+    pub wall: i64,
     /// Of the random draws, which are counted from the test's start.
     pub seed: u64,
     pub frame: &'a [u8],
