@@ -3,7 +3,7 @@
 
 use ebpf_runtime::resume::Resumed;
 use ebpf_runtime::trial::Action;
-use lb_abi::bundle::Certificate;
+use lb_abi::bundle::{Certificate, Image};
 use lb_abi::image::*;
 use lb_abi::maps::{Punt, RESUME_ON};
 use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD};
@@ -94,13 +94,10 @@ impl Setting {
 
     /// Counters of the ends: those of `verify` by `VERIFY_*`, then `full`, `invalid`, `empty` and `ports`.
     pub fn load(self) -> Certified {
-        let mut balancer = Balancer::of(&self.image());
-        balancer.trial.set_hash_key([1, 2]);
-        balancer.trial.set_wall((NOW - 1) * SECOND as i64);
-        Certified { balancer }
+        Certified::of(&self.image())
     }
 
-    pub fn image(&self) -> lb_abi::bundle::Image {
+    pub fn image(&self) -> Image {
         let mut tree = Tree::new();
         let ends: Vec<u32> = (0..9)
             .map(|_| {
@@ -136,6 +133,13 @@ pub struct Certified {
 impl Certified {
     pub fn new() -> Certified {
         Setting::new().load()
+    }
+
+    pub fn of(image: &Image) -> Certified {
+        let mut balancer = Balancer::of(image);
+        balancer.trial.set_hash_key([1, 2]);
+        balancer.trial.set_wall((NOW - 1) * SECOND as i64);
+        Certified { balancer }
     }
 
     pub fn at(&mut self, ns: u64) {

@@ -6,12 +6,12 @@ use lb_abi::maps::{
     DIR_ORIGINAL, FLOW_IS_PENDING, PUNT_FRAME, PUNT_IN_SESSION, RESUME_ANEW, RESUME_EXIT, RESUME_ON,
     RESUME_PASS,
 };
-use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD};
+use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD, FEATURE_XSK};
 use lb_abi::reason::Reason;
 
 use crate::build::{Peer, Tree, checksums_are_right, ipv6, udp};
 use crate::certified::{Certified, FULL, PEERS, PLENTY, Setting, certificate, signed, signed_from, trailer};
-use crate::flows::{Balancer, CLIENT, SECOND, VIP6};
+use crate::flows::{CLIENT, SECOND, VIP6};
 
 /// A bucket of so many a second and so many at once.
 fn bucket(rate: u64, burst: u64) -> [u64; 2] {
@@ -86,6 +86,16 @@ fn a_full_ring_drops_the_newest() {
 }
 
 #[test]
+fn without_a_socket_for_its_queue_a_packet_goes_by_the_ring() {
+    let mut image = Setting::new().image();
+    image.features |= FEATURE_XSK;
+    let mut certified = Certified::of(&image);
+    let frame = signed(4000, 1, b"payload");
+    let punt = certified.punt(&frame);
+    certified.accepted(&punt, &frame);
+}
+
+#[test]
 fn the_longest_frame_goes_both_ways() {
     // A longer one in one piece only comes from a device in generic mode.
     let mut certified = Certified::new();
@@ -135,9 +145,7 @@ fn a_tracker_passed_before_is_planned_again() {
     let translate = tree.node(OP_TRANSLATE, [forward, drop, drop], [pool, 0, 0]);
     let verify = tree.verify(authority, translate, [drop; VERIFY_EXITS]);
     let entry = tree.node(OP_TRACK, [verify, drop, drop], [tracker, 0, 0]);
-    let mut balancer = Balancer::of(&tree.finish(entry, FEATURE_FORWARD | FEATURE_HASH | FEATURE_LOAD));
-    balancer.trial.set_wall(1_500 * SECOND as i64);
-    let mut certified = Certified { balancer };
+    let mut certified = Certified::of(&tree.finish(entry, FEATURE_FORWARD | FEATURE_HASH | FEATURE_LOAD));
     let frame = signed(4000, 1, b"payload");
     let punt = certified.punt(&frame);
     assert_eq!(punt.tracker, tracker);

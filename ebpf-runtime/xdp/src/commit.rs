@@ -35,29 +35,15 @@ pub fn commit(p: &mut Packet, live: *mut Flow) -> Result<(), u32> {
     if p.plan.flow == FLOW_KNOWN && p.plan.leaves != LEAVES_NEW {
         // SAFETY: the packet's live flow; the plan says that there is one.
         let Some(flow) = (unsafe { live.as_mut() }) else { return Ok(()) };
-        if op_occurs(OP_VERIFY)
-            && let Some(reason) = dropped(keep_session(p, flow))
-        {
-            return Err(reason);
-        }
-        known(p, flow);
-        return Ok(());
+        return dropped(known(p, flow)).map_or(Ok(()), Err);
     }
-    match dropped(start::start(p)) {
-        Some(reason) => Err(reason),
-        None => Ok(()),
-    }
+    dropped(start::start(p)).map_or(Ok(()), Err)
 }
 
-/// Keeps the flow's session alive, once a tick: `NEXT`, or a drop.
+/// Keeps the flow's session alive: `NEXT`, or a drop.
 #[inline(always)]
 fn keep_session(p: &mut Packet, flow: &Flow) -> u32 {
-    let planned = p.plan.tracker.id != 0 && p.plan.session != 0;
-    let joins = planned && p.plan.session != flow.cert as u32;
-    if flow.last == clock::tick(p) && !joins {
-        return NEXT;
-    }
-    if planned {
+    if p.plan.tracker.id != 0 && p.plan.session != 0 {
         return session::commit(p, (flow.dir != DIR_ORIGINAL) as u32);
     }
     if flow.flags & FLOW_IS_SESSION != 0 {
@@ -68,10 +54,18 @@ fn keep_session(p: &mut Packet, flow: &Flow) -> u32 {
 
 /// The usual packet of a known flow changes one or two words of its own entry; everything else is `settle`'s.
 #[inline(always)]
-fn known(p: &mut Packet, flow: &mut Flow) {
+fn known(p: &mut Packet, flow: &mut Flow) -> u32 {
     let tick = clock::tick(p);
-    if flow.last != tick {
+    let had = marks(flow);
+    let has = new_marks(p, had);
+    if flow.last != tick || (op_occurs(OP_VERIFY) && (has ^ had) >> 8 != 0) {
         flow.last = tick;
+        if op_occurs(OP_VERIFY) {
+            let way = keep_session(p, flow);
+            if dropped(way).is_some() {
+                return way;
+            }
+        }
     }
     if p.proto == TCP && p.get(Field::TcpFlags) & (FLAG_ACK | FLAG_RST) == FLAG_ACK && flow.acked != p.ack {
         flow.acked = p.ack;
@@ -91,22 +85,36 @@ fn known(p: &mut Packet, flow: &mut Flow) {
         half_open
     };
     if state != flow.state as u32
-        || p.plan.fins != flow.fins as u32
+        || has != had
         || p.plan.sets_isn != 0
         || timeout != flow.timeout
         || half_open != flow.half_open
-        || (op_occurs(OP_VERIFY) && marks(p, flow) != (flow.flags & FLOW_IS_SESSION, flow.cert))
     {
         settle(p, flow, timeout, half_open);
     }
+    NEXT
 }
 
-/// Whether the flow is a session's, and its certificate, once the packet is committed.
+/// FINs, flags and certificate of an entry in one word, as they are.
 #[inline(always)]
-fn marks(p: &Packet, flow: &Flow) -> (u8, u16) {
-    let session = p.plan.tracker.id != 0 && p.plan.session != 0;
-    let flags = if session { FLOW_IS_SESSION } else { flow.flags & FLOW_IS_SESSION };
-    (flags, if p.plan.cert != 0 { p.plan.cert as u16 } else { flow.cert })
+fn marks(flow: &Flow) -> u32 {
+    // SAFETY: `fins`, `flags` and `cert` are four bytes, and aligned (`set_marks`).
+    unsafe { (&raw const flow.fins).cast::<u32>().read() }
+}
+
+/// Likewise as the packet leaves them.
+#[inline(always)]
+fn new_marks(p: &Packet, marks: u32) -> u32 {
+    let mut marks = marks & !0xff | p.plan.fins & 0xff;
+    if op_occurs(OP_VERIFY) {
+        if p.plan.cert != 0 {
+            marks = marks & 0xffff | p.plan.cert << 16;
+        }
+        if p.plan.tracker.id != 0 && p.plan.session != 0 {
+            marks |= (FLOW_IS_SESSION as u32) << 8;
+        }
+    }
+    marks
 }
 
 /// Writes what both entries of a flow must know, and moves them where they belong now.
@@ -120,11 +128,10 @@ pub extern "C" fn settle(p: *mut Packet, own: *mut Flow, timeout: u32, half_open
     let (was, state) = (own.state as u32, p.plan.state);
     flow::pair_key(&mut p.other, own, p.proto);
     let fins = p.plan.fins as u8;
-    let (mut flags, mut cert) = (own.flags & FLOW_IS_SESSION, own.cert);
+    let has = new_marks(p, marks(own));
+    let (flags, cert) = ((has >> 8) as u8 & FLOW_IS_SESSION, (has >> 16) as u16);
     if op_occurs(OP_VERIFY) {
-        let joins = flags;
-        (flags, cert) = marks(p, own);
-        if feature(FEATURE_LOAD) && flags != joins && was != FLOW_CLOSING as u32 {
+        if feature(FEATURE_LOAD) && flags != own.flags & FLOW_IS_SESSION && was != FLOW_CLOSING as u32 {
             load::count(own.tracker as u32 + 1, 0, 0, 1);
         }
         // Its earlier packets may be in user space still, and those behind it will not have to go there.
