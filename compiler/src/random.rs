@@ -11,16 +11,21 @@ use proptest::test_runner::TestCaseError;
 
 use crate::lower::compile;
 
+mod certificates;
+pub use certificates::signed;
+
 /// A list of choices, read one after the other; 0 for ever once it is used up, which always ends.
 pub struct Dice<'a> {
     left: &'a [u32],
     /// A new place in the text for each thing that is asked for.
     place: u32,
+    /// Policies have an authority, and ask for certificates.
+    certified: bool,
 }
 
 impl<'a> Dice<'a> {
     pub fn new(choices: &'a [u32]) -> Dice<'a> {
-        Dice { left: choices, place: 0 }
+        Dice { left: choices, place: 0, certified: false }
     }
 
     fn below(&mut self, bound: usize) -> usize {
@@ -48,7 +53,16 @@ const BACKEND4: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 1);
 
 /// A random policy and its image. Trees that lead to trees may take more steps than a packet has: no case of anything.
 pub fn compiled(choices: &[u32]) -> Result<(Policy, Image), TestCaseError> {
-    let policy = policy(&mut Dice::new(choices));
+    made(Dice::new(choices))
+}
+
+/// The same with an authority: stages, guards, trackers and picks that go by certificates, caps, and picks by connections.
+pub fn certified(choices: &[u32]) -> Result<(Policy, Image), TestCaseError> {
+    made(Dice { certified: true, ..Dice::new(choices) })
+}
+
+fn made(mut dice: Dice<'_>) -> Result<(Policy, Image), TestCaseError> {
+    let policy = policy(&mut dice);
     match compile(&policy, &Sources::default()) {
         Ok(image) => Ok((policy, image)),
         Err(refused) if refused.iter().all(|one| one.code == "E0902") => {
@@ -59,13 +73,31 @@ pub fn compiled(choices: &[u32]) -> Result<(Policy, Image), TestCaseError> {
 }
 
 fn policy(dice: &mut Dice<'_>) -> Policy {
+    // Items first: the tree takes what is left of the choices.
+    let vips = vec![
+        vip(dice, vec![]),
+        vip(
+            dice,
+            vec![VipPorts { proto: 6, first: 80, last: 443 }, VipPorts { proto: 17, first: 22, last: 22 }],
+        ),
+    ];
+    let sides = vec![
+        Side { name: "B".to_owned(), span: dice.span(), guard: Some(address_test(dice, Field::Src)) },
+        Side { name: "A".to_owned(), span: dice.span(), guard: None },
+    ];
+    let limits = (0..2).map(|_| limit(dice)).collect();
+    let trackers = (0..2).map(|_| tracker(dice)).collect();
+    let pools = (0..2).map(|number| pool(dice, number)).collect();
+    let authorities = if dice.certified { certificates::authorities(dice) } else { Vec::new() };
+    let sided = if dice.certified { certificates::arms(dice) } else { Vec::new() };
+    let fragments = dice.of(&[Before::Match, Before::Drop, Before::Pass]);
     let mut trees: Vec<Tree> = Vec::new();
     for tree in 0..dice.below(3) {
         let chain = chain(dice, 2, trees.len(), 2);
         trees.push(Tree { name: format!("t{tree}"), span: dice.span(), chain });
     }
-    let root =
-        Chain { stages: Vec::new(), tail: Tail::Match(region(dice, 3, trees.len())), span: dice.span() };
+    let mut region = region(dice, 3, trees.len());
+    region.arms.splice(0..0, sided);
     Policy {
         name: "random".to_owned(),
         span: dice.span(),
@@ -74,30 +106,18 @@ fn policy(dice: &mut Dice<'_>) -> Policy {
             neighbours: Before::Pass,
             unparsed: Before::Drop,
             other: Before::Drop,
-            fragments: dice.of(&[Before::Match, Before::Drop, Before::Pass]),
+            fragments,
         },
-        root,
+        root: Chain { stages: Vec::new(), tail: Tail::Match(region), span: dice.span() },
         trees,
         sets: Vec::new(),
-        vips: vec![
-            vip(dice, vec![]),
-            vip(
-                dice,
-                vec![
-                    VipPorts { proto: 6, first: 80, last: 443 },
-                    VipPorts { proto: 17, first: 22, last: 22 },
-                ],
-            ),
-        ],
-        sides: vec![
-            Side { name: "B".to_owned(), span: dice.span(), guard: Some(address_test(dice, Field::Src)) },
-            Side { name: "A".to_owned(), span: dice.span(), guard: None },
-        ],
-        limits: (0..2).map(|_| limit(dice)).collect(),
-        trackers: (0..2).map(|_| tracker(dice)).collect(),
-        pools: (0..2).map(|number| pool(dice, number)).collect(),
+        vips,
+        sides,
+        limits,
+        trackers,
+        pools,
         interfaces: Vec::new(),
-        authorities: Vec::new(),
+        authorities,
         synguards: Vec::new(),
         mappers: Vec::new(),
         expects: Vec::new(),
@@ -134,7 +154,7 @@ fn tracker(dice: &mut Dice<'_>) -> Tracker {
         idle_udp: Duration::from_millis(dice.of(&[50, 5_000])),
         half_open: Duration::from_secs(5),
         max: dice.of(&[0, 1, 1_000]),
-        key: TrackKey::Flow,
+        key: if dice.certified { certificates::key(dice) } else { TrackKey::Flow },
     }
 }
 
@@ -154,13 +174,13 @@ fn pool(dice: &mut Dice<'_>, number: usize) -> Pool {
         v6: (dice.below(2) > 0).then(|| (Ipv6Addr::from(V6[3]), 8_080 + backend as u16)),
         weight: dice.of(&[1, 2, 0, 50]),
         drain: dice.below(4) == 3,
-        max_conn: None,
+        max_conn: if dice.certified { dice.of(&[None, Some(1), Some(2)]) } else { None },
     });
     let backends = backends.collect();
     Pool {
         name: format!("p{number}"),
         span: dice.span(),
-        pick: dice.of(&picks),
+        pick: if dice.certified { certificates::pick(dice) } else { dice.of(&picks) },
         via: Via::Nat,
         sources_v4: if has_source { vec![V4[3].into(), Ipv4Addr::from(V4[3] + 1)] } else { Vec::new() },
         sources_v6: Vec::new(),
@@ -207,7 +227,7 @@ fn arm(dice: &mut Dice<'_>, depth: usize, trees: usize) -> Arm {
 }
 
 fn stage(dice: &mut Dice<'_>, trees: usize) -> Stage {
-    let kind = match dice.below(5) {
+    let kind = match dice.below(if dice.certified { 7 } else { 5 }) {
         0 => StageKind::Count { name: dice.of(&["seen", "blocked"]).to_owned() },
         1 => StageKind::Limit { limit: LimitId(dice.below(2) as u32), exceed: exit(dice, trees) },
         2 | 3 => StageKind::Track {
@@ -215,6 +235,7 @@ fn stage(dice: &mut Dice<'_>, trees: usize) -> Stage {
             full: exit(dice, trees),
             invalid: exit(dice, trees),
         },
+        5 | 6 => certificates::verify(dice, trees),
         _ => StageKind::TranslateBack { invalid: exit(dice, trees) },
     };
     Stage { kind, span: dice.span() }
@@ -225,6 +246,10 @@ fn flow_stages(dice: &mut Dice<'_>, trees: usize) -> Vec<Stage> {
     if dice.below(3) == 0 {
         return Vec::new();
     }
+    there(dice, trees)
+}
+
+fn there(dice: &mut Dice<'_>, trees: usize) -> Vec<Stage> {
     let track = StageKind::Track {
         tracker: TrackerId(dice.below(2) as u32),
         full: exit(dice, trees),
@@ -287,6 +312,10 @@ fn number_test(dice: &mut Dice<'_>) -> Test {
         Field::Icmp6Code,
         Field::Flow,
     ];
+    if dice.certified && dice.below(4) == 0 {
+        let numbers = dice.of(&[(0, 0), (1, 1), (0, 1)]);
+        return test(dice, Field::Cert, Values::Ranges(vec![numbers]));
+    }
     let field = dice.of(&fields);
     let number = match field {
         Field::Flow => {

@@ -1,16 +1,22 @@
 use lb_abi::bundle::Image;
 use lb_abi::image::{H_ENTRY, H_LEN, MAX_STEPS, N_NEXT, N_OP, N_P0, N_P1, OP_DECIDE};
 use lb_abi::reason::Reason;
+use policy_lang::policy::Policy;
 use proptest::prelude::*;
 
 use super::{Corrupt, Place, from_bytes, id, to_bytes, to_text, validate};
 use crate::eval::State;
-use crate::packet::build;
-use crate::random::{Dice, compiled, packet};
+use crate::packet::build_in;
+use crate::random::{Dice, certified, compiled, packet, signed};
 use crate::tables;
 
 fn image(choices: &[u32]) -> Image {
     compiled(choices).expect("a small policy").1
+}
+
+/// A policy without certificates or with them.
+fn either(choices: &[u32]) -> Result<(Policy, Image), TestCaseError> {
+    if choices[0] % 2 == 0 { compiled(&choices[1..]) } else { certified(&choices[1..]) }
 }
 
 fn choices() -> impl Strategy<Value = Vec<u32>> {
@@ -22,7 +28,7 @@ proptest! {
 
     #[test]
     fn compiled_images_are_sound_and_come_back_from_their_bytes(choices in choices()) {
-        let (_, image) = compiled(&choices)?;
+        let (_, image) = either(&choices)?;
         prop_assert_eq!(validate(&image), Ok(()));
         let bytes = to_bytes(&image);
         prop_assert_eq!(from_bytes(&bytes), Ok(image.clone()));
@@ -31,7 +37,7 @@ proptest! {
 
     #[test]
     fn damaged_bytes_are_refused(choices in choices(), at in any::<prop::sample::Index>(), bit in 0u8..8) {
-        let (_, image) = compiled(&choices)?;
+        let (_, image) = either(&choices)?;
         let mut bytes = to_bytes(&image);
         let at = at.index(bytes.len());
         bytes[at] ^= 1_u8 << bit;
@@ -49,7 +55,7 @@ proptest! {
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0usize..4, any::<u32>()), 1..3),
         packets in prop::collection::vec(any::<u32>(), 12 * 10),
     ) {
-        let (_, mut image) = compiled(&choices)?;
+        let (policy, mut image) = either(&choices)?;
         for (at, how, value) in damage {
             let other = image.words[value as usize % image.words.len()];
             let at = at.index(image.words.len().min(1_000));
@@ -64,9 +70,13 @@ proptest! {
         if validate(&image).is_err() {
             return Ok(());
         }
-        let mut state = State::new([1, 2]);
+        let mut state = State { test_keys: true, ..State::new([1, 2]) };
         for choices in packets.chunks(12) {
-            let run = tables::run(&image, &mut state, &build(&packet(&mut Dice::new(choices))));
+            let mut spec = packet(&mut Dice::new(choices));
+            if !policy.authorities.is_empty() {
+                spec = signed(choices, spec);
+            }
+            let run = tables::run(&image, &mut state, &build_in(&policy, &spec));
             prop_assert_ne!(run.reason, Some(Reason::Steps));
             // A translation that no tracker precedes, and what goes by a certificate that no `verify` found, are faults
             // of the policy, not of the words.
