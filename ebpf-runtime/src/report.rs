@@ -227,6 +227,7 @@ fn slow_path(content: &Generation, plane: &Plane) -> Result<Option<SlowPath>, Er
         replayed: counts.get(Event::Replayed),
         in_order: counts.get(Event::InOrder),
         anew: counts.get(Event::Anew),
+        by_socket: counts.get(Event::BySocket),
         sent: counts.get(Event::Sent),
         passed: counts.get(Event::Passed),
         queue_full: counts.get(Event::QueueFull),

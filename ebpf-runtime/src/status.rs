@@ -43,6 +43,8 @@ pub struct SlowPath {
     pub in_order: u64,
     /// Began anew, because another policy had come into place.
     pub anew: u64,
+    /// Came by AF_XDP sockets; all others by the ring buffer.
+    pub by_socket: u64,
     /// Sent out of a device, and given to this host.
     pub sent: u64,
     pub passed: u64,

@@ -51,6 +51,7 @@ impl Carrier for FromRing {
 pub(super) struct FromSocket {
     socket: Xsk,
     pub(super) ifindex: u32,
+    slot: u32,
 }
 
 /// Queues of a device that may have a socket each, as [`xsk_slot`] has room for them.
@@ -68,14 +69,20 @@ impl FromSocket {
                 Err(error) if error.raw_os_error() == Some(libc::EBUSY) => continue,
                 Err(_) => break,
             };
-            let entered = bpf::update_socket(maps.fd(Which::Xsks), xsk_slot(ifindex, queue), socket.as_fd());
-            match entered {
-                Ok(()) => sockets.push(FromSocket { socket, ifindex }),
+            let slot = xsk_slot(ifindex, queue);
+            match bpf::update_socket(maps.fd(Which::Xsks), slot, socket.as_fd()) {
+                Ok(()) => sockets.push(FromSocket { socket, ifindex, slot }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::kernel("enter a socket in XSKS", error)),
             }
         }
         Ok(sockets)
+    }
+
+    /// No packet comes by it any more, once those are through that are in the program now; what has come still waits.
+    pub(super) fn retire(&self, maps: &Maps) -> Result<(), Error> {
+        bpf::delete_socket(maps.fd(Which::Xsks), self.slot)
+            .map_err(|e| Error::kernel("take a socket out of XSKS", e))
     }
 }
 

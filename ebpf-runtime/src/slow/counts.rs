@@ -37,6 +37,8 @@ pub(crate) enum Event {
     Begun,
     /// A record that is none, or a frame that the kernel does not run: a fault of ours.
     Fault,
+    /// It came by an AF_XDP socket.
+    BySocket,
 }
 
 #[derive(Debug)]

@@ -189,26 +189,51 @@ impl Dispatcher<'_> {
             let mut carriers: Vec<&mut dyn Carrier> = vec![&mut ring];
             carriers.extend(sockets.iter_mut().map(|socket| socket as &mut dyn Carrier));
             wait(&carriers)?;
-            let mut taken = 0;
-            let mut failed = None;
-            for carrier in carriers {
-                taken += carrier.receive(ROUND, &mut |packet| match packet {
-                    Some((punt, frame)) => {
-                        if let Err(error) = self.dispatch(punt, frame) {
-                            failed = Some(error);
-                        }
-                    }
-                    None => self.shared.counts.add(Event::Fault, 1),
-                });
+            let mut taken = self.receive(&mut ring)?;
+            for socket in &mut sockets {
+                let count = self.receive(socket)?;
+                self.shared.counts.add(Event::BySocket, count as u64);
+                taken += count;
             }
             self.queues.iter().for_each(Queue::wake);
-            if let Some(error) = failed {
-                return Err(error);
-            }
             if (MANY..ROUND).contains(&taken) {
                 thread::sleep(MOMENT);
             }
         }
+        self.close_sockets(sockets)
+    }
+
+    /// One round of a carrier: how many packets it had.
+    fn receive(&mut self, carrier: &mut dyn Carrier) -> Result<usize, Error> {
+        let mut failed = None;
+        let count = carrier.receive(ROUND, &mut |packet| match packet {
+            Some((punt, frame)) => {
+                if let Err(error) = self.dispatch(punt, frame) {
+                    failed = Some(error);
+                }
+            }
+            None => self.shared.counts.add(Event::Fault, 1),
+        });
+        failed.map_or(Ok(count), Err)
+    }
+
+    /// What has come by the sockets is still served.
+    fn close_sockets(&mut self, mut sockets: Vec<FromSocket>) -> Result<(), Error> {
+        if sockets.is_empty() {
+            return Ok(());
+        }
+        sockets.iter().try_for_each(|socket| socket.retire(&self.place.plane.maps))?;
+        process::wait_for_packets().map_err(|e| Error::kernel("wait for packets (membarrier)", e))?;
+        for socket in &mut sockets {
+            loop {
+                let count = self.receive(socket)?;
+                self.shared.counts.add(Event::BySocket, count as u64);
+                if count == 0 {
+                    break;
+                }
+            }
+        }
+        self.queues.iter().for_each(Queue::wake);
         Ok(())
     }
 
@@ -278,11 +303,13 @@ impl Dispatcher<'_> {
     }
 
     /// Opens the sockets of devices that have none, and closes those of devices that are the instance's no more.
-    fn open_sockets(&self, sockets: &mut Vec<FromSocket>) -> Result<(), Error> {
+    fn open_sockets(&mut self, sockets: &mut Vec<FromSocket>) -> Result<(), Error> {
         if self.place.record.flags.features & FEATURE_XSK == 0 {
             return Ok(());
         }
-        sockets.retain(|socket| self.devices.iter().any(|device| device.ifindex == socket.ifindex));
+        let gone = |socket: &mut FromSocket| !self.devices.iter().any(|d| d.ifindex == socket.ifindex);
+        let gone = sockets.extract_if(.., gone).collect();
+        self.close_sockets(gone)?;
         for device in &self.devices {
             if !sockets.iter().any(|socket| socket.ifindex == device.ifindex) {
                 sockets.extend(FromSocket::open_all(&self.place.plane.maps, device.ifindex)?);

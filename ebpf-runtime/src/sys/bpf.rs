@@ -57,6 +57,7 @@ pub(super) enum Command {
     MapCreate = 0,
     MapLookup = 1,
     MapUpdate = 2,
+    MapDelete = 3,
     ObjPin = 6,
     ObjGet = 7,
     ProgTestRun = 10,
@@ -197,6 +198,16 @@ pub(crate) fn update<K: Plain, V: Plain>(
 /// Enters a socket in a map of sockets.
 pub(crate) fn update_socket(map: BorrowedFd<'_>, key: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
     update(map, &key, &(socket.as_raw_fd() as u32), ANY)
+}
+
+/// Takes the socket out of a map of sockets; it need not be there any more.
+pub(crate) fn delete_socket(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    let mut attr = element(map, std::ptr::from_ref(&key).cast(), std::ptr::null(), 0);
+    // SAFETY: the key lives until the call returns, and the command looks at no value.
+    match unsafe { bpf(Command::MapDelete, &mut attr) } {
+        Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Writes `bytes`, which must be a whole value of the map, under array index `key`.
