@@ -141,11 +141,13 @@ impl Setting {
     }
 }
 
+/// What the backends got, in the order in which it came, with the backend.
+pub type Got = Arc<Mutex<Vec<(usize, Vec<u8>)>>>;
+
 pub struct World {
     pub lab: Lab,
     by: By,
-    /// What the backends got, in the order in which it came, with the backend.
-    pub got: Arc<Mutex<Vec<(usize, Vec<u8>)>>>,
+    pub got: Got,
     _servers: Vec<Server>,
 }
 
@@ -159,7 +161,7 @@ impl World {
             backends: PEERS.map(|peer| vec![peer.into()]).to_vec(),
         };
         let lab = Lab::build(&plan).unwrap();
-        let got: Arc<Mutex<Vec<(usize, Vec<u8>)>>> = Arc::default();
+        let got: Got = Arc::default();
         let serve = |number: usize| {
             let got = Arc::clone(&got);
             let address = SocketAddr::new(IpAddr::from(PEERS[number]), PORT);
