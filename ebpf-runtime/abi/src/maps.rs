@@ -363,6 +363,8 @@ pub struct Punt {
 pub const PUNT_MAGIC: u32 = 0x5450_424c;
 /// It is in session already: only its place in the order matters.
 pub const PUNT_IN_SESSION: u32 = 1;
+/// Its source has come before: it is not one of a flood of forged ones, and may wait where those may not.
+pub const PUNT_RETURNING: u32 = 2;
 /// Longest frame that is handed over: as much of a page as `BPF_PROG_TEST_RUN` takes, by which it comes back. It is also
 /// all that a native driver can give to a program that takes frames in one piece.
 pub const PUNT_FRAME: usize = 3_520;

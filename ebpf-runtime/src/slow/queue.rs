@@ -4,10 +4,13 @@
 use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use lb_abi::maps::Punt;
+use lb_abi::maps::{PUNT_IN_SESSION, PUNT_RETURNING, Punt};
 
 /// Packets that wait for one thread, and bytes of their frames. As many may be in its hands.
 pub(super) const PACKETS: usize = 4096;
+/// Where so many wait, a packet of a source that was not seen before finds no room: a flood of forged sources keeps the
+/// others waiting for no longer than these take, some 20 ms.
+pub(super) const OF_NEW_SOURCES: usize = 256;
 const BYTES: usize = 4 << 20;
 
 /// Packets in one piece of memory.
@@ -55,8 +58,10 @@ impl Queue {
 
     /// False if there is no room: the packet is dropped.
     pub(super) fn push(&self, punt: Punt, frame: &[u8]) -> bool {
+        let most =
+            if punt.flags & (PUNT_IN_SESSION | PUNT_RETURNING) == 0 { OF_NEW_SOURCES } else { PACKETS };
         let batch = &mut self.lock().batch;
-        let room = batch.packets.len() < PACKETS && batch.bytes.len() + frame.len() <= BYTES;
+        let room = batch.packets.len() < most && batch.bytes.len() + frame.len() <= BYTES;
         if room {
             batch.push(punt, frame);
         }
@@ -102,7 +107,7 @@ mod tests {
     use super::*;
 
     fn punt(flow: u64) -> Punt {
-        Punt { flow, ..Punt::default() }
+        Punt { flow, flags: PUNT_RETURNING, ..Punt::default() }
     }
 
     fn flows(batch: &Batch) -> Vec<u64> {
@@ -120,6 +125,17 @@ mod tests {
         assert!(batch.iter().all(|(_, frame)| frame == [1; 60]));
         let large = (0..5000).filter(|flow| queue.push(punt(*flow), &[1; 3840])).count();
         assert_eq!(large, BYTES / 3840);
+    }
+
+    #[test]
+    fn a_flood_of_new_sources_leaves_room_for_those_that_come_again() {
+        let queue = Queue::default();
+        let new = |flow| Punt { flags: 0, ..punt(flow) };
+        let pushed = (0..5000).filter(|flow| queue.push(new(*flow), &[1; 60])).count();
+        assert_eq!(pushed, OF_NEW_SOURCES);
+        assert!(queue.push(punt(1), &[1; 60]));
+        assert!(queue.push(Punt { flags: PUNT_IN_SESSION, ..punt(2) }, &[1; 60]));
+        assert!(!queue.push(new(3), &[1; 60]));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use lb_abi::{
     image::{A_ALL_BURST, A_ALL_INTERVAL, A_SOURCE_BURST, A_SOURCE_INTERVAL, LIMIT_SHIFT},
     maps::{
         FLOW_IS_PENDING, Flow, PENDING_SLOTS, PENDING_TICKS, PUNT_FRAME, PUNT_IN_SESSION, PUNT_MAGIC,
-        Pending, Punt, PuntKey, RETURNING_SLOTS, RETURNING_TICKS, xsk_slot,
+        PUNT_RETURNING, Pending, Punt, PuntKey, RETURNING_SLOTS, RETURNING_TICKS, xsk_slot,
     },
     mode::FEATURE_XSK,
     reason::Reason,
@@ -218,7 +218,11 @@ pub extern "C" fn may_ask(p: *mut Packet) -> u32 {
     let secret = unsafe { (*control).hash_key };
     let [high, low] = source.map(u64::from_be);
     let hash = siphash13(secret, [if p.v6 == 0 { low & 0xffff_ffff } else { high }]);
-    let class = !is_returning(hash, clock::tick(p)) as usize & 1;
+    let mut class = 1;
+    if is_returning(hash, clock::tick(p)) {
+        class = 0;
+        p.asked.flags |= PUNT_RETURNING;
+    }
     // Each kind of source has half of the rate.
     let interval = wide(A_ALL_INTERVAL).wrapping_mul(2);
     // SAFETY: an aligned word of an array map.

@@ -42,7 +42,7 @@ pub(super) fn has_room(state: &State, params: &TrackParams, certificate: u32) ->
 }
 
 /// Lets the session's time begin anew: the planned one's, which begins if it does not live, with the backend of a new
-/// flow; else that of the flow, if it lives.
+/// flow, or of a known one where it has none; else that of the flow, if it lives.
 pub(super) fn commit(state: &mut State, key: &FlowKey, plan: &Plan) {
     let (Some(key), Some(tracker)) = (plan.session, plan.tracker) else { return of_flow(state, key) };
     let now = state.tick();
@@ -52,8 +52,11 @@ pub(super) fn commit(state: &mut State, key: &FlowKey, plan: &Plan) {
     let session = state.sessions.entry(key).or_default();
     session.last = now;
     session.timeout = tracker.idle_udp;
-    if let Some(translation) = plan.translation.filter(|translation| translation.is_new) {
-        session.backends.insert(translation.pool, translation.backend);
+    if let Some(translation) = plan.translation.filter(|translation| translation.to_backend) {
+        let kept = session.backends.entry(translation.pool).or_insert(translation.backend);
+        if translation.is_new {
+            *kept = translation.backend;
+        }
     }
 }
 
