@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use lb_abi::bundle::{Image, TallyKind};
-use lb_abi::maps::{Flow, FlowKey, NextHop};
+use lb_abi::maps::{FLOW_IS_PENDING, Flow, FlowKey, NextHop};
 use lb_abi::reason::{REASON_COUNT, REASONS};
 use lb_abi::seen::Seen;
 
@@ -24,6 +24,10 @@ pub type Tallies = BTreeMap<(TallyKind, String, u32), Count>;
 /// The flow tables in the order new, answered, proven, each in order of keys and without next hops.
 pub type Flows = [Vec<(FlowKey, Flow)>; 3];
 
+/// Live sessions by tracker and certificate: when the last packet was, for how long that lasts, and the backend in each
+/// pool.
+pub type Sessions = BTreeMap<(u32, u32), (u32, u32, BTreeMap<u32, u32>)>;
+
 /// A whole case as one implementation ran it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Played {
@@ -34,6 +38,7 @@ pub struct Played {
     pub flows: Flows,
     /// Proven flows by tracker.
     pub proven: Vec<u64>,
+    pub sessions: Sessions,
 }
 
 impl Played {
@@ -93,6 +98,12 @@ pub fn compare(right: &Played, who: &str, other: &Played) -> Result<(), Divergen
     if right.proven != other.proven {
         return Err(Divergence(format!("proven: wanted {:?}, {who} has {:?}", right.proven, other.proven)));
     }
+    if right.sessions != other.sessions {
+        return Err(Divergence(format!(
+            "sessions: wanted {:?}, {who} has {:?}",
+            right.sessions, other.sessions
+        )));
+    }
     Ok(())
 }
 
@@ -114,7 +125,10 @@ pub fn named(image: &Image, counts: impl Iterator<Item = (u64, u64)>) -> Tallies
 pub fn in_order(entries: impl IntoIterator<Item = (FlowKey, Flow)>) -> Vec<(FlowKey, Flow)> {
     let mut entries: Vec<_> = entries
         .into_iter()
-        .map(|(key, flow)| (key, Flow { next_hop: NextHop::default(), resolved: 0, ..flow }))
+        .map(|(key, flow)| {
+            let flags = flow.flags & !FLOW_IS_PENDING;
+            (key, Flow { next_hop: NextHop::default(), resolved: 0, flags, ..flow })
+        })
         .collect();
     entries.sort_by_key(|(key, _)| (key.src, key.dst, key.sport, key.dport, key.proto));
     entries

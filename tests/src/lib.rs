@@ -6,6 +6,8 @@ pub mod accepted;
 pub mod any_text;
 pub mod balancer;
 pub mod case;
+pub mod certificate_text;
+pub mod certified;
 pub mod cli;
 pub mod damage;
 pub mod differential;

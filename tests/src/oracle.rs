@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 
 use compiler::eval::{Evaluator, PathStep, Run, State, StepKind};
 use lb_abi::bundle::TallyKind;
+use lb_abi::maps::{FLOW_IS_SESSION, Flow, FlowKey, TICK_SHIFT};
 use lb_abi::reason::REASON_COUNT;
 use lb_abi::seen::Seen;
 use policy_lang::source::Span;
 
 use crate::accepted::Accepted;
 use crate::case::Case;
-use crate::differential::{Count, Flows, Played, Tallies, in_order};
+use crate::differential::{Count, Flows, Played, Sessions, Tallies, in_order};
 use crate::traffic::{START, Step, Traffic};
 use crate::vocabulary::Vocabulary;
 
@@ -76,7 +77,24 @@ pub fn state(case: &Case) -> State {
     let mut state = State::new(case.key);
     state.seed = case.seed;
     state.clock = START;
+    (state.date, state.date_at) = (DATE, START);
+    state.test_keys = true;
     state
+}
+
+/// The wall clock at `START`, in seconds since 1970: 2026-01-01.
+const DATE: i64 = 1_767_225_600;
+
+/// What is to be added to the clock to have the wall clock, in ns.
+pub const WALL: i64 = DATE * 1_000_000_000 - START as i64;
+
+/// The tick at which a case ends.
+pub fn end(case: &Case) -> u32 {
+    let clocks = case.steps.iter().rev().find_map(|step| match step {
+        Step::Clock(ns) => Some(*ns),
+        _ => None,
+    });
+    (clocks.unwrap_or(START) >> TICK_SHIFT) as u32
 }
 
 /// Does to the state what a step between frames does.
@@ -161,9 +179,16 @@ impl<'p> Play<'p> {
             tallies: self.tallies,
             flows: flows(&self.state),
             proven: proven(&self.state, self.accepted.image.trackers.len()),
+            sessions: sessions(&self.state),
         };
         played.identified(&self.accepted.image)
     }
+}
+
+/// Sessions that live now.
+pub fn sessions(state: &State) -> Sessions {
+    let live = state.sessions.iter().filter(|(_, one)| state.tick().wrapping_sub(one.last) <= one.timeout);
+    live.map(|(key, one)| (*key, (one.last, one.timeout, one.backends.clone()))).collect()
 }
 
 /// Proven flows of each tracker.
@@ -171,8 +196,14 @@ pub fn proven(state: &State, trackers: usize) -> Vec<u64> {
     (0..trackers as u32).map(|tracker| state.proven.get(&tracker).copied().unwrap_or(0)).collect()
 }
 
-/// The flow tables of a state.
+/// The flow tables of a state, with what it knows of each flow's certificate.
 pub fn flows(state: &State) -> Flows {
+    let entry = |(key, flow): (&FlowKey, &Flow)| {
+        let learned = state.learned.get(key);
+        let cert = learned.and_then(|learned| learned.certificate).map_or(0, |number| 1 + number as u16);
+        let is_session = learned.is_some_and(|learned| learned.in_session);
+        (*key, Flow { cert, flags: if is_session { FLOW_IS_SESSION } else { 0 }, ..*flow })
+    };
     [&state.flows_new, &state.flows_answered, &state.flows_proven]
-        .map(|table| in_order(table.iter().map(|(key, flow)| (*key, *flow))))
+        .map(|table| in_order(table.iter().map(entry)))
 }

@@ -41,6 +41,7 @@ pub fn play(case: &Case, image: &Image) -> Played {
         tallies: named(image, tallies.into_iter()),
         flows: oracle::flows(&state),
         proven: oracle::proven(&state, image.trackers.len()),
+        sessions: oracle::sessions(&state),
     }
 }
 

@@ -16,6 +16,7 @@ use lb_abi::reason::REASONS;
 use lb_abi::seen::Seen;
 use lb_tests::accepted::{Accepted, random, written};
 use lb_tests::case::Case;
+use lb_tests::certificate_text::certificate_text;
 use lb_tests::differential::{Divergence, Played, compare};
 use lb_tests::kernel::Network;
 use lb_tests::many_arms::ManyArms;
@@ -29,7 +30,7 @@ const PACKETS_EACH: usize = 1_000;
 const ACCEPTED: f64 = 0.9;
 
 /// Reasons that these tests do not bring about: the network has a way out for all, no table is full, no entry evicted,
-/// no clock stands still for a thousand answers, nothing is broken, and no image bans or rejects yet.
+/// no clock stands still for a thousand answers, nothing is broken, no image bans or rejects yet, and user space is quick.
 const NOT_HERE: &[&str] = &[
     "answer longer than the packet",
     "answers limited",
@@ -37,11 +38,18 @@ const NOT_HERE: &[&str] = &[
     "flow pair repaired",
     "flow table refused",
     "image fault",
+    "kept in order",
     "larger than the MTU",
     "neighbour unresolved",
     "no image",
     "no route",
     "not to be answered",
+    "replay table full",
+    "session table refused",
+    "signature queue full",
+    "signatures limited",
+    "signatures to check",
+    "too long to verify",
     "too many steps",
 ];
 
@@ -192,7 +200,7 @@ fn random_policies_mean_the_same_everywhere() {
 fn written_policies_mean_the_same_everywhere() {
     let network = Network::new();
     let seed = number("LBCTL_SEED").unwrap_or(1);
-    for name in ["firewall-tree-demo.lbp", "nat.lbp", "firewall.lbp"] {
+    for name in ["firewall-tree-demo.lbp", "nat.lbp", "firewall.lbp", "hero.lbp", "sessions.lbp"] {
         let text = written(name);
         let accepted = Accepted::new(&text).unwrap_or_else(|why| panic!("{name}: {why}"));
         for seed in [2 * seed, 2 * seed + 1] {
@@ -204,6 +212,44 @@ fn written_policies_mean_the_same_everywhere() {
                 3_000,
                 &network,
             );
+        }
+    }
+}
+
+/// Policies about certificates alone, under clients that sign.
+#[test]
+fn certificates_mean_the_same_everywhere() {
+    let network = Network::new();
+    let first = number("LBCTL_SEED").unwrap_or(1);
+    let rounds = number("LBCTL_PACKETS").map_or(60, |packets| packets.div_ceil(PACKETS_EACH as u64));
+    let (mut met, mut refused) = (Met::default(), Vec::new());
+    for seed in first..first + rounds {
+        let text = certificate_text(seed);
+        match Accepted::new(&text) {
+            Ok(accepted) => {
+                met.add(&agree(
+                    &format!("certificates-{seed}"),
+                    text,
+                    &accepted,
+                    seed,
+                    PACKETS_EACH,
+                    &network,
+                ));
+            }
+            Err(why) => refused.push(format!("{seed}: {why}")),
+        }
+    }
+    met.show();
+    println!("{} refused:\n{}", refused.len(), refused.join("\n"));
+    assert!(refused.len() as u64 * 10 <= rounds, "too many refused");
+    if rounds >= 60 {
+        assert!(met.sent > 3_000, "{} sent", met.sent);
+        for exit in ["missing", "invalid", "expired", "revoked", "replayed", "full", "empty"] {
+            let label = format!("({exit})");
+            assert!(met.tallies.keys().any(|name| name.ends_with(&label)), "no packet left by {label}");
+        }
+        for counter in ["first", "known", "no_room"] {
+            assert!(met.tallies.get(counter).is_some_and(|count| *count > 0), "nothing counted as {counter}");
         }
     }
 }
