@@ -29,7 +29,7 @@ pub(super) fn report(file: FileId, text: &str, piece: Piece, error: &Error<Rule>
         }
     ));
     let before = text.get(piece.start..at).unwrap_or("");
-    if let Some(cure) = cure(before, rest, &expected) {
+    if let Some(cure) = cure(keyword, before, rest, &expected) {
         finding.help(cure);
     }
 }
@@ -96,8 +96,42 @@ fn in_words(rule: Rule) -> Option<&'static str> {
     })
 }
 
-fn cure(before: &str, rest: &str, expected: &[&str]) -> Option<&'static str> {
+fn cure(keyword: &str, before: &str, rest: &str, expected: &[&str]) -> Option<String> {
     let word = before.split_ascii_whitespace().next_back().unwrap_or("");
+    // A comparison, with what was written in its place.
+    if expected.contains(&"a comparison") {
+        let (length, _) = token(rest);
+        let value = rest.get(..length).unwrap_or("");
+        let is_field = crate::typing::is_field(word);
+        return Some(match () {
+            () if word == "if" || word == "when" => {
+                "a guard stands alone: `tcp.dport == 80 -> drop`".to_owned()
+            }
+            () if word == "in" => format!("say of what: `src in {value}`"),
+            () if is_field && ["is", "eq", "equals", "equal"].contains(&value) => {
+                "values are compared with `==`, `!=`, `in` and `not in`".to_owned()
+            }
+            () if is_field && rest.starts_with('{') => format!("write `{word} in {{ … }}`"),
+            () if is_field && !value.is_empty() && rest.starts_with(|c: char| c.is_alphanumeric()) => {
+                let operator = if value.contains('/') || value.contains('-') { "in" } else { "==" };
+                format!("write `{word} {operator} {value}`")
+            }
+            () => return known_cure(keyword, word, rest, expected).map(str::to_owned),
+        });
+    }
+    let line = before.rsplit('\n').next().unwrap_or("");
+    if rest.starts_with(',') && expected.contains(&"`and`") && !line.contains('{') {
+        let in_braces = if line.contains(" in ") {
+            "in { 80, 443 }"
+        } else {
+            "in { 80, 443 }`, and `==` with one: `== 80"
+        };
+        return Some(format!("several values stand in braces: `{in_braces}`"));
+    }
+    known_cure(keyword, word, rest, expected).map(str::to_owned)
+}
+
+fn known_cure(keyword: &str, word: &str, rest: &str, expected: &[&str]) -> Option<&'static str> {
     Some(match () {
         () if rest.starts_with('{') && word.eq_ignore_ascii_case("match") => {
             "words are written small: `match`"
@@ -118,12 +152,38 @@ fn cure(before: &str, rest: &str, expected: &[&str]) -> Option<&'static str> {
         () if rest.starts_with("->") && expected.contains(&"`=>`") => {
             "an expectation is written `packet … => end`"
         }
+        () if rest.starts_with('{') && expected.contains(&"exits in `( )`") => {
+            "exits stand in round brackets: `limit NAME (exceed -> drop)`"
+        }
+        () if word.ends_with(':') && expected.contains(&"`->`") => "write `->` instead of the colon",
         () if expected.contains(&"`->`") && !rest.starts_with(['\n', '#']) => {
             "did you forget a `->` in front?"
+        }
+        () if rest.starts_with('*') && expected.contains(&"an arm (`guard -> …`)") => {
+            "the arm that takes what is left is `else -> …`"
         }
         () if rest.starts_with('*') && !expected.contains(&"`*`") => {
             "`*` repeats a packet and stands before `=>`"
         }
+        () if expected.contains(&"an arm (`guard -> …`)") && rest.starts_with("->") => {
+            "a guard is due in front of the `->`; the arm that takes what is left is `else -> …`"
+        }
+        () if expected.contains(&"`=`") || expected.contains(&"`when`") => form(keyword)?,
+        () if keyword == "set" => form(keyword)?,
         () => return None,
+    })
+}
+
+/// How an item is written whose head cannot be read.
+fn form(keyword: &str) -> Option<&'static str> {
+    Some(match keyword {
+        "set" => {
+            "write `set NAME : net = { … }`, `set NAME : net from \"FILE\" max N` or `set NAME : addr dynamic max N ttl 10m`"
+        }
+        "side" => "write `side NAME when GUARD`, or `side NAME otherwise`",
+        "policy" => "write `policy NAME { default drop } = …`",
+        "tree" => "write `tree NAME = …`",
+        "const" => "write `const NAME = VALUE, …`",
+        _ => return None,
     })
 }

@@ -39,6 +39,11 @@ const FIELDS: &[(&str, Field, u64)] = &[
     ("cert.subject", Field::Cert, 0),
 ];
 
+/// Whether guards can ask for it.
+pub(crate) fn is_field(word: &str) -> bool {
+    FIELDS.iter().any(|(known, ..)| *known == word)
+}
+
 impl Field {
     /// The field as a policy writes it.
     pub fn word(self) -> &'static str {
@@ -154,6 +159,12 @@ impl Typing<'_> {
             Some(symbol) if symbol.kind == Kind::Vip => format!("did you mean `to {name}`?"),
             Some(symbol) if symbol.kind == Kind::Side => format!("did you mean `from {name}`?"),
             Some(symbol) if symbol.kind == Kind::Set => format!("did you mean `src in {name}`?"),
+            _ if ["any", "all", "default", "otherwise", "true", "_"].contains(&name) => {
+                "the arm that takes what is left is `else -> …`".to_owned()
+            }
+            _ if named::PROTOCOLS.iter().any(|(known, _)| *known == name) => {
+                format!("write `proto == {name}`")
+            }
             _ => match nearest(name, known.clone()) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => format!("the fields are {}", listed(&known.collect::<Vec<_>>())),

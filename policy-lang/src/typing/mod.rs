@@ -26,6 +26,7 @@ mod tracker;
 mod values;
 mod vip;
 
+pub(crate) use guard::is_field;
 pub(crate) use interface::{DEVICE, is_device};
 use std::collections::HashMap;
 

@@ -108,12 +108,14 @@ impl Typing<'_> {
             None => {
                 let trees = self.names.of_kinds(&[Kind::Tree], self.report.count("E0211"));
                 let known: Vec<&str> = FORMS.iter().map(|(verb, _)| *verb).chain(trees).collect();
+                let meant = elsewhere(verb, words);
+                let is_end = meant.is_some() || (words.is_empty() && stage.exits.is_empty());
                 self.report
                     .error("E0211", stage.verb.span, format!("`{verb}` is neither a stage nor a tree"))
                     .label("unknown stage")
-                    .help(suggestion(verb, known));
+                    .help(meant.unwrap_or_else(|| suggestion(verb, known)));
                 // It may have been meant as either; say nothing of a missing end, nor of what follows.
-                Typed::Nothing { ends: words.is_empty() && stage.exits.is_empty() }
+                Typed::Nothing { ends: is_end }
             }
         }
     }
@@ -339,4 +341,21 @@ impl Typing<'_> {
         let chain = Chain { stages: Vec::new(), tail: Tail::End(end, stage.span), span: stage.span };
         Exit { chain: Box::new(chain), written: false, span: stage.span }
     }
+}
+
+/// What is written here for an end of other firewalls.
+fn elsewhere(verb: &str, words: &[&str]) -> Option<String> {
+    Some(match (verb.to_ascii_lowercase().as_str(), words) {
+        ("accept" | "allow" | "permit", []) => {
+            "`pass` gives the packet to this host, `forward` sends it on".to_owned()
+        }
+        ("deny" | "block" | "discard", []) => {
+            "`drop` ends the packet without a word, `reject` answers that it was refused".to_owned()
+        }
+        ("return" | "continue" | "next", []) => {
+            "a packet never goes back up the tree: end the chain, or name a tree".to_owned()
+        }
+        ("goto" | "jump" | "call" | "tree", [tree]) => format!("the name leads there alone: `-> {tree}`"),
+        _ => return None,
+    })
 }

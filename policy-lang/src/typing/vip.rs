@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Typing;
 use crate::ast::{Setting, Word};
 use crate::policy::{Vip, VipPorts};
-use crate::value::{addr, quantity};
+use crate::value::{Fault, addr, quantity};
 
 impl Typing<'_> {
     pub(super) fn type_vips(&mut self) {
@@ -76,6 +76,10 @@ impl Typing<'_> {
             }
             match addr::address(&word.text) {
                 Ok(address) => out.push((word, address)),
+                Err(fault) if word.text.contains(['/', '-']) => {
+                    let fault = Fault::new(fault.code, format!("`{}` is not one address", word.text));
+                    self.fault(&word, fault.help("write one address, such as 192.0.2.1 or 2001:db8::1"));
+                }
                 Err(fault) => self.fault(&word, fault),
             }
         }

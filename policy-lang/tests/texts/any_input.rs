@@ -16,11 +16,13 @@ impl Loader for Nothing {
 }
 
 fn check(text: String) -> policy_lang::Checked {
-    let checked = policy_lang::check("any.lbp", text, &Nothing);
+    let checked = policy_lang::check("any.lbp", text.clone(), &Nothing);
     // Rendering slices every span out of its text.
     let shown = common::render(&checked, |_| true);
     for raw in ["expected one of", " --> ", "Rule::", "EOI"] {
-        assert!(!shown.contains(raw), "a message of the parser got through: {shown}");
+        // What stands in the text may be quoted.
+        let is_raw = shown.contains(raw) && !text.contains(raw);
+        assert!(!is_raw, "a message of the parser got through: {shown}");
     }
     checked
 }

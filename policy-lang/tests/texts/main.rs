@@ -7,3 +7,4 @@ mod common;
 mod format;
 mod inventory;
 mod policies;
+mod slips;
