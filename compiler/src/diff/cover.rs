@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::lower::axis::Axis;
-use crate::lower::diagram::{Diagrams, NOTHING, Ref, TRUE, TooLarge};
+use crate::lower::diagram::{Diagrams, NOTHING, Ref, Row, TRUE, TooLarge};
 
 /// Classes of a field: those listed, or all others.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -205,11 +205,9 @@ impl Cover<'_> {
     }
 
     fn blocks_of(&self, field: Axis, lower: Ref, upper: Ref) -> Result<Vec<Block>, TooLarge> {
-        let row = |at| self.diagrams.row(at).filter(|row| row.field == field).cloned();
+        let row = |at| self.diagrams.row(at).filter(|row| row.field == field);
         let (lower_row, upper_row) = (row(lower), row(upper));
-        let default = |row: &Option<Rc<crate::lower::diagram::Row>>, whole| {
-            row.as_ref().map_or(whole, |row| row.default)
-        };
+        let default = |row: &Option<Row<'_>>, whole| row.map_or(whole, |row| row.default);
         let usual = (default(&lower_row, lower), default(&upper_row, upper));
         let mut named: Vec<u16> = [&lower_row, &upper_row]
             .into_iter()
@@ -218,13 +216,7 @@ impl Cover<'_> {
             .collect();
         named.sort_unstable();
         named.dedup();
-        let child = |row: &Option<Rc<crate::lower::diagram::Row>>, class, usual| match row {
-            Some(row) => row
-                .exceptions
-                .binary_search_by_key(&class, |exception| exception.0)
-                .map_or(usual, |at| row.exceptions[at].1),
-            None => usual,
-        };
+        let child = |row: &Option<Row<'_>>, class, usual| row.map_or(usual, |row| row.child(class));
         let mut order = Vec::new();
         let mut by_way: HashMap<(Ref, Ref), Vec<u16>> = HashMap::new();
         for &class in &named {

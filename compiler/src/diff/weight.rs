@@ -32,7 +32,7 @@ pub fn by_terminal(diagrams: &Diagrams, cut: &Classes, root: Ref) -> Vec<(Ref, f
         let Some(row) = diagrams.row(*at) else { continue };
         let weight = weights.get(at).copied().unwrap_or(0.0);
         let mut left = 1.0;
-        for &(class, child) in &row.exceptions {
+        for &(class, child) in row.exceptions {
             let share = shares[row.field.index()].get(class as usize).copied().unwrap_or(0.0);
             left -= share;
             *weights.entry(child).or_default() += weight * share;

@@ -2,13 +2,15 @@
 //! Never what a field, a class or a leaf means.
 
 mod project;
+mod store;
 
 use std::collections::{HashMap, HashSet};
-use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
 
 use super::axis::Axis;
+pub use store::Row;
+use store::{Node, Store};
 
 /// A terminal, or the number of an inner node with `INNER` set.
 pub type Ref = u32;
@@ -33,16 +35,6 @@ pub fn leaf_number(terminal: Ref) -> u32 {
     terminal - 1
 }
 
-/// An inner node: where each class of its field leads.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Row {
-    pub field: Axis,
-    /// Where most classes lead; of two equally frequent ones the smaller.
-    pub default: Ref,
-    /// The classes that lead elsewhere, ascending.
-    pub exceptions: Vec<(u16, Ref)>,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooLarge;
 
@@ -55,10 +47,11 @@ enum Op {
 }
 
 pub struct Diagrams {
-    rows: Vec<Rc<Row>>,
-    /// Keys are numbers given here, so that a hash without a secret will do.
-    unique: FxHashMap<Rc<Row>, Ref>,
+    store: Store,
+    /// The exceptions of rows that are being made, one row behind the other.
+    draft: Vec<(u16, Ref)>,
     counts: Vec<u32>,
+    /// Keys are numbers given here, so that a hash without a secret will do.
     memo: FxHashMap<(Op, Ref, Ref), Ref>,
     not_memo: FxHashMap<Ref, Ref>,
     work: usize,
@@ -69,8 +62,8 @@ impl Diagrams {
     /// `counts`: number of classes by index of the axis.
     pub fn new(counts: Vec<u32>) -> Diagrams {
         Diagrams {
-            rows: Vec::new(),
-            unique: FxHashMap::default(),
+            store: Store::default(),
+            draft: Vec::new(),
             counts,
             memo: FxHashMap::default(),
             not_memo: FxHashMap::default(),
@@ -89,8 +82,8 @@ impl Diagrams {
     }
 
     /// The node behind a reference, `None` for a terminal.
-    pub fn row(&self, at: Ref) -> Option<&Rc<Row>> {
-        (at & INNER != 0).then(|| &self.rows[(at & !INNER) as usize])
+    pub fn row(&self, at: Ref) -> Option<Row<'_>> {
+        self.store.row(at)
     }
 
     /// The image's fields that a diagram looks at, as `Field::bit`s.
@@ -122,22 +115,19 @@ impl Diagrams {
 
     /// True for the classes given, which ascend.
     pub fn member(&mut self, field: impl Into<Axis>, classes: &[u16]) -> Result<Ref, TooLarge> {
-        self.make(field.into(), NOTHING, classes.iter().map(|&class| (class, TRUE)).collect())
+        let start = self.draft.len();
+        self.draft.extend(classes.iter().map(|&class| (class, TRUE)));
+        self.make(field.into(), NOTHING, start)
     }
 
     pub fn not(&mut self, guard: Ref) -> Result<Ref, TooLarge> {
-        let Some(row) = self.row(guard).cloned() else {
+        let Some(node) = self.store.node(guard) else {
             return Ok(if guard == NOTHING { TRUE } else { NOTHING });
         };
         if let Some(&known) = self.not_memo.get(&guard) {
             return Ok(known);
         }
-        let default = self.not(row.default)?;
-        let mut exceptions = Vec::with_capacity(row.exceptions.len());
-        for &(class, child) in &row.exceptions {
-            exceptions.push((class, self.not(child)?));
-        }
-        let made = self.make(row.field, default, exceptions)?;
+        let made = self.with_children(node, Self::not)?;
         self.not_memo.insert(guard, made);
         Ok(made)
     }
@@ -178,16 +168,11 @@ impl Diagrams {
         becomes: &impl Fn(Ref) -> Ref,
         known: &mut HashMap<Ref, Ref>,
     ) -> Result<Ref, TooLarge> {
-        let Some(row) = self.row(root).cloned() else { return Ok(becomes(root)) };
+        let Some(node) = self.store.node(root) else { return Ok(becomes(root)) };
         if let Some(&made) = known.get(&root) {
             return Ok(made);
         }
-        let default = self.each_end(row.default, becomes, known)?;
-        let mut exceptions = Vec::with_capacity(row.exceptions.len());
-        for &(class, child) in &row.exceptions {
-            exceptions.push((class, self.each_end(child, becomes, known)?));
-        }
-        let made = self.make(row.field, default, exceptions)?;
+        let made = self.with_children(node, |diagrams, child| diagrams.each_end(child, becomes, known))?;
         known.insert(root, made);
         Ok(made)
     }
@@ -215,20 +200,16 @@ impl Diagrams {
         class: u16,
         known: &mut HashMap<Ref, Ref>,
     ) -> Result<Ref, TooLarge> {
-        let Some(row) = self.row(root).filter(|row| row.field <= axis).cloned() else { return Ok(root) };
+        let Some(row) = self.row(root).filter(|row| row.field <= axis) else { return Ok(root) };
         if row.field == axis {
-            let exception = row.exceptions.iter().find(|exception| exception.0 == class);
-            return Ok(exception.map_or(row.default, |exception| exception.1));
+            return Ok(row.child(class));
         }
+        let Some(node) = self.store.node(root) else { return Ok(root) };
         if let Some(&made) = known.get(&root) {
             return Ok(made);
         }
-        let default = self.fix_below(row.default, axis, class, known)?;
-        let mut exceptions = Vec::with_capacity(row.exceptions.len());
-        for &(of, child) in &row.exceptions {
-            exceptions.push((of, self.fix_below(child, axis, class, known)?));
-        }
-        let made = self.make(row.field, default, exceptions)?;
+        let made =
+            self.with_children(node, |diagrams, child| diagrams.fix_below(child, axis, class, known))?;
         known.insert(root, made);
         Ok(made)
     }
@@ -281,60 +262,82 @@ impl Diagrams {
         right: Ref,
         mut combine: impl FnMut(&mut Self, Ref, Ref) -> Result<Ref, TooLarge>,
     ) -> Result<Ref, TooLarge> {
-        let (left_row, right_row) = (self.row(left).cloned(), self.row(right).cloned());
-        let field = left_row.iter().chain(&right_row).map(|row| row.field).min().ok_or(TooLarge)?;
-        let at_field = |row: &Option<Rc<Row>>| row.clone().filter(|row| row.field == field);
-        let (left_row, right_row) = (at_field(&left_row), at_field(&right_row));
-        let sides = |row: &Option<Rc<Row>>, whole| row.as_ref().map_or(whole, |row| row.default);
-        let (left_default, right_default) = (sides(&left_row, left), sides(&right_row, right));
+        let (left_node, right_node) = (self.store.node(left), self.store.node(right));
+        let field = left_node.iter().chain(&right_node).map(|node| node.field).min().ok_or(TooLarge)?;
+        let at_field = |node: Option<Node>| node.filter(|node| node.field == field);
+        let (left_node, right_node) = (at_field(left_node), at_field(right_node));
+        let sides = |node: Option<Node>, whole| node.map_or(whole, |node| node.default);
+        let (left_default, right_default) = (sides(left_node, left), sides(right_node, right));
         let default = combine(self, left_default, right_default)?;
-        let none = Vec::new();
-        let mut lefts = left_row.as_ref().map_or(&none, |row| &row.exceptions).iter().peekable();
-        let mut rights = right_row.as_ref().map_or(&none, |row| &row.exceptions).iter().peekable();
-        let mut exceptions = Vec::with_capacity(lefts.len().max(rights.len()));
-        while let Some(class) = lefts.peek().into_iter().chain(rights.peek()).map(|next| next.0).min() {
-            let left = lefts.next_if(|next| next.0 == class).map_or(left_default, |next| next.1);
-            let right = rights.next_if(|next| next.0 == class).map_or(right_default, |next| next.1);
+        let start = self.draft.len();
+        let (mut lefts, mut rights) = (0, 0);
+        loop {
+            let next_left = left_node.and_then(|node| self.store.exception(node, lefts));
+            let next_right = right_node.and_then(|node| self.store.exception(node, rights));
+            let Some(class) = next_left.into_iter().chain(next_right).map(|next| next.0).min() else { break };
+            let (mut left, mut right) = (left_default, right_default);
+            if let Some((_, child)) = next_left.filter(|next| next.0 == class) {
+                (left, lefts) = (child, lefts + 1);
+            }
+            if let Some((_, child)) = next_right.filter(|next| next.0 == class) {
+                (right, rights) = (child, rights + 1);
+            }
             let child = combine(self, left, right)?;
             if child != default {
-                exceptions.push((class, child));
+                self.draft.push((class, child));
             }
             self.work += 1;
         }
-        self.make(field, default, exceptions)
+        self.make(field, default, start)
     }
 
-    fn make(&mut self, field: Axis, default: Ref, mut exceptions: Vec<(u16, Ref)>) -> Result<Ref, TooLarge> {
-        exceptions.retain(|exception| exception.1 != default);
-        self.work += 1 + exceptions.len();
+    /// The node with what becomes of its children.
+    fn with_children(
+        &mut self,
+        node: Node,
+        mut becomes: impl FnMut(&mut Self, Ref) -> Result<Ref, TooLarge>,
+    ) -> Result<Ref, TooLarge> {
+        let default = becomes(self, node.default)?;
+        let start = self.draft.len();
+        let mut number = 0;
+        while let Some((class, child)) = self.store.exception(node, number) {
+            let child = becomes(self, child)?;
+            self.draft.push((class, child));
+            number += 1;
+        }
+        self.make(node.field, default, start)
+    }
+
+    /// The node whose exceptions stand in the draft from `start` on.
+    fn make(&mut self, field: Axis, default: Ref, start: usize) -> Result<Ref, TooLarge> {
+        let mut end = start;
+        for at in start..self.draft.len() {
+            if self.draft[at].1 != default {
+                self.draft[end] = self.draft[at];
+                end += 1;
+            }
+        }
+        self.draft.truncate(end);
+        let exceptions = end - start;
+        self.work += 1 + exceptions;
         if self.work > self.most_work {
             return Err(TooLarge);
         }
-        if exceptions.is_empty() {
-            return Ok(default);
-        }
-        let count = self.counts[field.index()] as usize;
-        let row = if exceptions.len() * 2 < count {
-            Row { field, default, exceptions }
-        } else {
-            self.by_majority(field, default, exceptions)
+        let few = exceptions * 2 < self.counts[field.index()] as usize;
+        let default = if exceptions == 0 || few { default } else { self.majority(field, default, start) };
+        let made = match &self.draft[start..] {
+            [] => default,
+            exceptions => self.store.once(Row { field, default, exceptions }),
         };
-        if row.exceptions.is_empty() {
-            return Ok(row.default);
-        }
-        let row = Rc::new(row);
-        if let Some(&known) = self.unique.get(&row) {
-            return Ok(known);
-        }
-        let made = INNER | self.rows.len() as Ref;
-        self.rows.push(row.clone());
-        self.unique.insert(row, made);
+        self.draft.truncate(start);
         Ok(made)
     }
 
-    /// Equal functions must be equal rows, so the default is a matter of the function alone.
-    fn by_majority(&mut self, field: Axis, default: Ref, exceptions: Vec<(u16, Ref)>) -> Row {
+    /// Equal functions must be equal rows, so the default is a matter of the function alone: gives it, and makes the draft
+    /// its exceptions.
+    fn majority(&mut self, field: Axis, default: Ref, start: usize) -> Ref {
         let count = self.counts[field.index()] as usize;
+        let exceptions = &self.draft[start..];
         let mut children: Vec<Ref> = exceptions.iter().map(|exception| exception.1).collect();
         children.sort_unstable();
         let mut best = (count - exceptions.len(), default);
@@ -344,10 +347,10 @@ impl Diagrams {
             }
         }
         if best.1 == default {
-            return Row { field, default, exceptions };
+            return default;
         }
         self.work += count;
-        let mut given = exceptions.into_iter().peekable();
+        let mut given = exceptions.iter().peekable();
         let mut all = Vec::with_capacity(count - best.0);
         for class in 0..count {
             let child = given.next_if(|next| next.0 as usize == class).map_or(default, |next| next.1);
@@ -355,18 +358,16 @@ impl Diagrams {
                 all.push((class as u16, child));
             }
         }
-        Row { field, default: best.1, exceptions: all }
+        self.draft.truncate(start);
+        self.draft.extend(all);
+        best.1
     }
 
     /// Where a packet of these classes, by index of the axis, ends.
     pub fn walk(&self, root: Ref, classes: &[u32]) -> Ref {
         let mut at = root;
         while let Some(row) = self.row(at) {
-            let class = classes[row.field.index()] as u16;
-            at = match row.exceptions.binary_search_by_key(&class, |exception| exception.0) {
-                Ok(place) => row.exceptions[place].1,
-                Err(_) => row.default,
-            };
+            at = row.child(classes[row.field.index()] as u16);
         }
         at
     }

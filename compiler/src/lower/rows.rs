@@ -57,7 +57,7 @@ impl Rows<'_> {
             Some(row) => {
                 let default = self.level(row.default, behind, leaves, memo)?;
                 let mut exceptions = Vec::with_capacity(row.exceptions.len());
-                for &(class, child) in &row.exceptions {
+                for &(class, child) in row.exceptions {
                     exceptions.push((class, self.level(child, behind, leaves, memo)?));
                 }
                 self.row(field, default, &exceptions)?

@@ -66,10 +66,7 @@ pub fn classes(diagrams: &Diagrams, cut: &Classes, root: Ref) -> Vec<u32> {
     let mut chosen: Vec<u32> = (0..diagrams.counts().len()).map(|at| first(at).unwrap_or(0)).collect();
     let mut at = root;
     while let Some(row) = diagrams.row(at) {
-        let child = |class: u32| match row.exceptions.binary_search_by_key(&class, |one| u32::from(one.0)) {
-            Ok(place) => row.exceptions[place].1,
-            Err(_) => row.default,
-        };
+        let child = |class: u32| row.child(class as u16);
         let all = 0..diagrams.counts()[row.field.index()];
         let class = liked(cut, row.field).into_iter().chain(all).find(|&class| child(class) != NOTHING);
         let Some(class) = class else { break };

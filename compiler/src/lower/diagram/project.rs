@@ -17,21 +17,17 @@ impl Diagrams {
         keep: &[Axis],
         known: &mut HashMap<Ref, Ref>,
     ) -> Result<Ref, TooLarge> {
-        let Some(row) = self.row(guard).cloned() else { return Ok(guard) };
+        let Some(node) = self.store.node(guard) else { return Ok(guard) };
         if let Some(&made) = known.get(&guard) {
             return Ok(made);
         }
-        let default = self.project_below(row.default, keep, known)?;
-        let made = if keep.contains(&row.field) {
-            let mut exceptions = Vec::with_capacity(row.exceptions.len());
-            for &(class, child) in &row.exceptions {
-                exceptions.push((class, self.project_below(child, keep, known)?));
-            }
-            self.make(row.field, default, exceptions)?
+        let made = if keep.contains(&node.field) {
+            self.with_children(node, |diagrams, child| diagrams.project_below(child, keep, known))?
         } else {
             // Some class takes the default, else another child were it.
-            let mut any = default;
-            let mut children: Vec<Ref> = row.exceptions.iter().map(|exception| exception.1).collect();
+            let mut any = self.project_below(node.default, keep, known)?;
+            let exceptions = self.row(guard).map_or(&[][..], |row| row.exceptions);
+            let mut children: Vec<Ref> = exceptions.iter().map(|exception| exception.1).collect();
             children.sort_unstable();
             children.dedup();
             for child in children.into_iter().filter(|&child| child != NOTHING) {
