@@ -184,11 +184,18 @@ fn entries<K: Plain, V: Plain>(maps: &Maps, which: Which, mut see: impl FnMut(&K
 }
 
 fn trackers(content: &Generation, maps: &Maps) -> Result<Vec<Tracker>, Error> {
+    let mut sessions: HashMap<u32, u64> = HashMap::new();
+    if !content.authorities.is_empty() {
+        entries::<SessionKey, Session>(maps, Which::Sessions, |key| {
+            *sessions.entry(key.tracker).or_default() += u64::from(key.pool == 0);
+        })?;
+    }
     let tracker = |entry: &generation::Numbered| {
         let state = bpf::lookup::<u32, TrackerState>(maps.fd(Which::Trackers), &entry.number);
         let state = state.map_err(|e| Error::kernel("read a tracker", e))?.unwrap_or_default();
         let flows = sessions::flows_of(&state);
-        Ok(Tracker { name: entry.name.clone(), proven: state.proven, flows, max: entry.max })
+        let sessions = sessions.get(&entry.number).copied().unwrap_or_default();
+        Ok(Tracker { name: entry.name.clone(), proven: state.proven, sessions, flows, max: entry.max })
     };
     content.trackers.iter().map(tracker).collect()
 }

@@ -133,6 +133,8 @@ pub struct Table {
 pub struct Tracker {
     pub name: String,
     pub proven: u64,
+    /// Sessions, where it is keyed by certificates; `max` is theirs then.
+    pub sessions: u64,
     /// Live flows of its sessions, where it is keyed by certificates.
     pub flows: u64,
     pub max: u32,

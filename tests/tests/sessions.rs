@@ -162,6 +162,8 @@ fn a_certificate_keeps_its_backend_and_nobody_else_gets_in() {
     assert_eq!(counts("load_balanced"), 9);
     let slow = &status["slow_path"];
     assert_eq!((&slow["sessions_begun"], &slow["sessions"]), (&2.into(), &2.into()), "{slow}");
+    let tracker = &status["trackers"][0];
+    assert_eq!((&tracker["sessions"], &tracker["flows"], &tracker["max"]), (&2.into(), &3.into(), &2.into()));
     let backends: Vec<(u64, u64)> = status["pools"][0]["backends"]
         .as_array()
         .unwrap()

@@ -152,10 +152,14 @@ fn tables(status: &Status) -> Vec<Vec<String>> {
         vec![thousands(used), format!("of {}", thousands(of)), name.to_owned(), what.to_owned()]
     };
     let tables = status.tables.iter().map(|table| fill(table.name, table.entries, table.capacity, ""));
-    let trackers = status
-        .trackers
-        .iter()
-        .map(|tracker| fill(&tracker.name, tracker.proven, tracker.max.into(), "tracker, proven flows"));
+    let what = match status.slow_path {
+        Some(_) => "tracker, sessions or proven flows",
+        None => "tracker, proven flows",
+    };
+    let trackers = status.trackers.iter().map(|tracker| {
+        // It has one or the other.
+        fill(&tracker.name, tracker.sessions + tracker.proven, tracker.max.into(), what)
+    });
     tables.chain(trackers).collect()
 }
 
