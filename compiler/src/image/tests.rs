@@ -16,7 +16,7 @@ fn image(choices: &[u32]) -> Image {
 
 /// A policy without certificates or with them.
 fn either(choices: &[u32]) -> Result<(Policy, Image), TestCaseError> {
-    if choices[0] % 2 == 0 { compiled(&choices[1..]) } else { certified(&choices[1..]) }
+    if choices[0].is_multiple_of(2) { compiled(&choices[1..]) } else { certified(&choices[1..]) }
 }
 
 fn choices() -> impl Strategy<Value = Vec<u32>> {
