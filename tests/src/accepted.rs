@@ -9,7 +9,7 @@ use policy_lang::diagnostic::{Diagnostic, Severity};
 use policy_lang::policy::Policy;
 use policy_lang::source::{Loader, Sources};
 
-use crate::policy_text::{policy_text, with_other_guards};
+use crate::policy_text::{certified_text, policy_text, with_other_guards};
 
 /// A policy that language and compiler accept.
 #[derive(Clone, Debug)]
@@ -48,9 +48,10 @@ impl Accepted {
     }
 }
 
-/// A random policy that is accepted, once guards that can't be satisfied have given way to others; or why it is not.
+/// A random policy that is accepted, once guards that can't be satisfied have given way to others; or why it is not. One
+/// of three has certificates.
 pub fn random(seed: u64) -> Result<(String, Accepted), String> {
-    let mut text = policy_text(seed);
+    let mut text = if seed.is_multiple_of(3) { certified_text(seed) } else { policy_text(seed) };
     for round in 0..8 {
         let dead = dead_guards(&text);
         if dead.is_empty() {

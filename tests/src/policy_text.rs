@@ -1,6 +1,7 @@
 //! Owns random policies as text: every item, stage, field and form that the language has today, small enough that
 //! most of them are accepted. Never looks at what the checker makes of it; the tests count what it refuses.
 
+mod certificates;
 mod guards;
 
 use std::fmt::Write;
@@ -14,6 +15,13 @@ const DEPTH: u32 = 2;
 /// A random policy. The same seed gives the same text.
 pub fn policy_text(seed: u64) -> String {
     let mut author = Author { rng: Rng::with_seed(seed), ..Author::default() };
+    author.items();
+    author.write()
+}
+
+/// The same with an authority, and ways through `verify` to pools that go by certificates or have caps.
+pub fn certified_text(seed: u64) -> String {
+    let mut author = Author { rng: Rng::with_seed(seed), certified: true, ..Author::default() };
     author.items();
     author.write()
 }
@@ -53,6 +61,10 @@ struct Author {
     limits: Vec<(String, bool)>,
     trackers: Vec<String>,
     pools: Vec<String>,
+    /// Those behind `verify` alone.
+    signed_trackers: Vec<String>,
+    signed_pools: Vec<String>,
+    certified: bool,
     counts: u32,
 }
 
@@ -74,11 +86,13 @@ impl Author {
             let pools = self.pick(&[0, 1, 1, 2]);
             (0..pools).for_each(|number| self.pool(number));
         }
-        if let Some(first) = self.pools.first() {
-            let mut members = format!("src in {first}");
-            for pool in &self.pools[1..] {
-                let _ = write!(members, " or src in {pool}");
-            }
+        if self.certified {
+            self.certificate_items();
+        }
+        let members: Vec<String> =
+            self.pools.iter().chain(&self.signed_pools).map(|pool| format!("src in {pool}")).collect();
+        if !members.is_empty() {
+            let members = members.join(" or ");
             let _ = writeln!(self.text, "side servers when {members}\nside clients otherwise\n");
         }
         for number in 0..self.rng.u32(0..3) {
@@ -90,9 +104,12 @@ impl Author {
     fn write(mut self) -> String {
         let settings = self.settings();
         let mut arms = Vec::new();
-        if !self.pools.is_empty() {
+        if !self.pools.is_empty() || !self.signed_pools.is_empty() {
             let exit = self.maybe_exit("invalid", START);
             arms.push(format!("from servers -> translate back{exit} -> forward"));
+        }
+        if self.certified {
+            self.certificate_arms(&mut arms);
         }
         if !self.pools.is_empty() && self.rng.u32(0..4) > 0 {
             let mut scope = START;
@@ -219,6 +236,7 @@ impl Author {
     fn pool(&mut self, number: u32) {
         let name = format!("pool{number}");
         let pick = match self.rng.u32(0..6) {
+            4 if self.certified => "least-connections".to_owned(),
             0 => "random".to_owned(),
             1 => "source".to_owned(),
             2 => "maglev 1_009 by src".to_owned(),
@@ -248,7 +266,8 @@ impl Author {
                 _ => String::new(),
             };
             let drain = if backend > 0 && self.rng.u32(0..6) == 0 { " drain" } else { "" };
-            let _ = writeln!(self.text, "  backend b{number}x{backend} {address}{weight}{drain}");
+            let cap = if self.certified { self.cap() } else { String::new() };
+            let _ = writeln!(self.text, "  backend b{number}x{backend} {address}{weight}{drain}{cap}");
         }
         self.text.push_str("}\n");
         self.pools.push(name);
