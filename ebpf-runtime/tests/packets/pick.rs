@@ -2,7 +2,8 @@
 
 use lb_abi::image::*;
 use lb_abi::maps::{BACKEND_ABSENT, BACKEND_ACTIVE, NextHop};
-use lb_abi::mode::{FEATURE_FORWARD, FEATURE_LOAD};
+use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD};
+use lb_abi::reason::Reason;
 
 use crate::build::{ACK, Peer, RST, SYN, Tree, ipv4, ipv6, tcp, udp};
 use crate::certified::PEERS;
@@ -108,6 +109,13 @@ fn the_fewest_connections_below_the_cap() {
     let balancer = balancer(PICK_LEAST, &peers, FEATURE_LOAD);
     assert_eq!(picked(&balancer, 0..4), [1, 2, 3, 2]);
     balancer.dropped(&query(4));
+}
+
+#[test]
+fn there_is_no_certificate_to_hash() {
+    let balancer = balancer(PICK_CERTIFICATE, &peers(), FEATURE_HASH);
+    balancer.dropped(&query(1));
+    assert_eq!(balancer.reasons(), [(Reason::BadImage as usize, 1)]);
 }
 
 #[test]

@@ -166,7 +166,8 @@ fn pick(p: &Packet, flow: Option<&Flow>, how: u32, slots: u32, state: *mut PoolS
         PICK_SOURCE if feature(FEATURE_HASH) => Some(scale(source_hash(p), slots)),
         PICK_FLOW if feature(FEATURE_HASH) => Some(scale(flow_hash(p), slots)),
         PICK_CERTIFICATE if feature(FEATURE_HASH) => {
-            Some(scale(certificate_hash(verify::of_packet(p, flow)), slots))
+            let cert = verify::of_packet(p, flow);
+            if cert == 0 { None } else { Some(scale(certificate_hash(cert), slots)) }
         }
         _ => None,
     }
