@@ -123,6 +123,9 @@ impl Trial {
         let plane = Plane::load(flags, &sizes, [0; 2], None)?;
         plane.write_half(0, &numbers.relocate(image)?);
         plane.clear_fresh(image, &numbers, &[])?;
+        if features & FEATURE_TEST == 0 {
+            plane.set_wall(process::wall_offset().map_err(|e| Error::kernel("ask for the time of day", e))?);
+        }
         let generation = Generation::of(image, &numbers);
         Ok(Trial { plane, generation, flags, features, room, templates: 0, swaps: 0, slow: None })
     }

@@ -68,3 +68,17 @@ fn what_a_policy_has_no_packets_for_is_said() {
     assert_eq!(document["mixes"], serde_json::json!([]));
     assert_eq!(document["missing"].as_array().map(Vec::len), Some(4), "{document}");
 }
+
+/// A flow whose first packet was verified, beside the same one that nobody asks for a certificate.
+#[test]
+fn certified_flows_are_measured_beside_uncertified_ones() {
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies/sessions.lbp");
+    let ran = Desk::new(&[]).lbctl(&["bench", policy, "--rounds", "2", "--json"]);
+    assert_eq!(ran.code, Some(0), "{ran}");
+    let document: Value = serde_json::from_str(&ran.out).expect("JSON");
+    let mixes = document["mixes"].as_array().expect("mixes");
+    let ends: Vec<(&str, &Value)> =
+        mixes.iter().map(|mix| (mix["mix"].as_str().unwrap(), &mix["ends"])).collect();
+    let sent = serde_json::json!(["tx"]);
+    assert_eq!(ends[1..], [("the same flow, uncertified", &sent), ("certified flow, forward", &sent)]);
+}

@@ -60,7 +60,8 @@ pub fn establish(bench: &mut Bench, first: &[PacketSpec]) -> Result<Vec<Flow>, E
     Ok(flows)
 }
 
-fn key(spec: &PacketSpec) -> Option<FlowKey> {
+/// What the tables know its packets by.
+pub fn key(spec: &PacketSpec) -> Option<FlowKey> {
     let (proto, sport, dport) = match spec.proto {
         ProtoSpec::Tcp { sport, dport, .. } => (packet::TCP, sport, dport),
         ProtoSpec::Udp { sport, dport } => (packet::UDP, sport, dport),

@@ -2,6 +2,7 @@
 //! Never the terminal.
 
 pub mod builtin;
+mod certified;
 mod flows;
 
 mod measure;
@@ -9,15 +10,19 @@ mod mixes;
 
 use std::net::IpAddr;
 
+use compiler::{expect, packet};
 use ebpf_runtime::lab::{Arms, Lab, Plan};
+use ebpf_runtime::slow::Verifier;
 use ebpf_runtime::trial::{Action, Trial};
 use lb_abi::bundle::Image;
 use lb_abi::maps::NextHop;
 use lb_abi::mode::{FEATURE_BENCH, FEATURE_BENCH_FLOOR};
-use policy_lang::policy::Policy;
+use policy_lang::policy::{PacketSpec, Policy};
+use policy_lang::source::Sources;
 use serde::Serialize;
 
 use crate::console::Failure;
+use crate::policy_file;
 pub use flows::address;
 use measure::{Bench, Figures, Frames};
 
@@ -57,7 +62,16 @@ const GATEWAYS: [&str; 2] = ["198.19.255.254", "2001:db8:ffff::fffe"];
 const AT_ONCE: usize = 8_192;
 
 /// Measures every mix that the policy has packets for. Needs root; all of it happens in namespaces of its own.
-pub fn run(policy: &Policy, image: &Image, rounds: u32) -> Result<Report, Failure> {
+pub fn run(policy: &Policy, sources: &Sources, image: &Image, rounds: u32) -> Result<Report, Failure> {
+    let certified = certified::find(policy, policy_file::now());
+    let certified = certified.map(|found| {
+        let found = found.map(|spec| (certified::uncertified(policy), spec));
+        // Guards may ask for what nobody learns then.
+        found.and_then(|(without, spec)| match compiler::compile(&without, sources) {
+            Ok(image) => Ok((spec, image)),
+            Err(_) => Err("without certificates it is another policy"),
+        })
+    });
     let gateways: Vec<IpAddr> = GATEWAYS.iter().filter_map(|text| text.parse().ok()).collect();
     let mut backends: Vec<IpAddr> =
         image.backends.iter().map(|backend| flows::address(backend.addr)).collect();
@@ -79,7 +93,8 @@ pub fn run(policy: &Policy, image: &Image, rounds: u32) -> Result<Report, Failur
     let ifindex = lab.balancer.index(device).map_err(|error| Failure::new(error.to_string()))?;
     let next_hop =
         lab.backends.first().map(|host| NextHop { ifindex, dmac: host.mac, smac: host.balancer_mac });
-    let measured = lab.balancer.run(|| within(policy, image, rounds, ifindex, next_hop.unwrap_or_default()));
+    let hop = next_hop.unwrap_or_default();
+    let measured = lab.balancer.run(|| within(policy, image, certified, rounds, ifindex, hop));
     measured
         .map_err(|error| Failure::new(error.to_string()))?
         .map_err(|error| Failure::new(error.to_string()))
@@ -88,18 +103,20 @@ pub fn run(policy: &Policy, image: &Image, rounds: u32) -> Result<Report, Failur
 fn within(
     policy: &Policy,
     image: &Image,
+    certified: Option<Result<(PacketSpec, Image), &'static str>>,
     rounds: u32,
     ifindex: u32,
     next_hop: NextHop,
 ) -> Result<Report, ebpf_runtime::Error> {
     stay_on_one_cpu();
-    let load = || {
+    let loaded = |image: &Image| {
         let mut program = Trial::load(image, FEATURE_BENCH)?;
         for (ordinal, backend) in image.backends.iter().enumerate() {
             program.set_backend(ordinal as u32, backend.state, next_hop);
         }
         Ok(program)
     };
+    let load = || loaded(image);
     // It returns before it looks at its image.
     let floor = Trial::load(&Image::default(), FEATURE_BENCH | FEATURE_BENCH_FLOOR)?;
     let mut bench = Bench { program: load()?, load: &load, floor, ifindex };
@@ -142,6 +159,31 @@ fn within(
         measure("many flows, forward", budget, &Frames::Same(many), &mut bench)?;
     }
     report.missing = found.missing;
+    match certified {
+        None => {}
+        Some(Err(why)) => report.missing.push(Missing { mix: "certified flow", why }),
+        Some(Ok((spec, without))) => {
+            let frame = packet::build_in(policy, &spec);
+            let image = expect::with_test_keys(image);
+            let mut below = None;
+            for (mix, image) in
+                [("the same flow, uncertified", &without), ("certified flow, forward", &image)]
+            {
+                bench.program = loaded(image)?;
+                let verifier = Verifier::of_image(image);
+                if !certified::establish(&mut bench.program, &verifier, &spec, &frame, ifindex)? {
+                    report.missing.push(Missing { mix, why: "its first packet begins no flow" });
+                    continue;
+                }
+                let (figures, actions) = bench.measure(&Frames::Same(vec![frame.clone()]), rounds)?;
+                let budget_ns = below.map(|least: u32| least + certified::ABOVE);
+                below = Some(u32::try_from(figures.min_ns).unwrap_or(0));
+                let over_budget = budget_ns.is_some_and(|budget| figures.min_ns > i64::from(budget));
+                let ends = actions.into_iter().map(word).collect();
+                report.rows.push(Row { mix, packets: 1, ends, figures, budget_ns, over_budget });
+            }
+        }
+    }
     Ok(report)
 }
 

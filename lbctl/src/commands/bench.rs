@@ -49,9 +49,10 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
             policy_file::now(),
         )?,
     };
+    let sources = file.sources.clone();
     let Some((policy, image)) = file.compiled(console) else { return Ok(Exit::Findings) };
     privileges::require("bench")?;
-    let report = bench::run(&policy, &image, args.rounds)?;
+    let report = bench::run(&policy, &sources, &image, args.rounds)?;
     let id = hex(&compiler::image::id(&image));
     if args.json {
         let release = nix::sys::utsname::uname()

@@ -2,7 +2,6 @@
 //! `BPF_PROG_TEST_RUN`. Never attaches anything, and never judges an answer.
 
 use compiler::expect::{self, Arrival, ByProgram, Put, Report};
-use compiler::packet::test_public_key;
 use ebpf_runtime::lab::Gateway;
 use ebpf_runtime::slow::Verifier;
 use ebpf_runtime::trial::Trial;
@@ -22,9 +21,11 @@ pub fn run(policy: &Policy, sources: &Sources, image: &Image) -> Result<Report, 
         let mut program = |arrival: Arrival<'_>| -> Result<Option<ByProgram>, Failure> {
             let failed = |error: ebpf_runtime::Error| Failure::new(error.to_string());
             match (arrival.image, &mut loaded) {
-                (Put::Fresh(image), _) => loaded = Some(Loaded::new(&certified(image)).map_err(failed)?),
+                (Put::Fresh(image), _) => {
+                    loaded = Some(Loaded::new(&expect::with_test_keys(image)).map_err(failed)?)
+                }
                 (Put::Changed(image), Some(loaded)) => {
-                    loaded.trial.swap(&certified(image)).map_err(failed)?
+                    loaded.trial.swap(&expect::with_test_keys(image)).map_err(failed)?
                 }
                 _ => {}
             }
@@ -38,15 +39,6 @@ pub fn run(policy: &Policy, sources: &Sources, image: &Image) -> Result<Report, 
         expect::run_with(policy, sources, Some(image), &mut program)
     });
     ran.map_err(|error| Failure::new(error.to_string()))?
-}
-
-/// The image with the keys that stand in for certificates' own in tests.
-fn certified(image: &Image) -> Image {
-    let mut image = image.clone();
-    for certificate in &mut image.certificates {
-        certificate.key = test_public_key(&certificate.hash).try_into().ok();
-    }
-    image
 }
 
 /// The program of one test, and what it has counted so far.
