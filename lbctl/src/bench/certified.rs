@@ -90,7 +90,7 @@ pub fn establish(
     let back =
         PacketSpec { payload: vec![0; 32], ..PacketSpec::new(address(flow.dst), address(flow.src), proto) };
     let back = packet::build(&back);
-    program.set_templates(&[back.clone()])?;
+    program.set_templates(std::slice::from_ref(&back))?;
     program.run(&back, ifindex)?;
     Ok(program.flows(FlowTable::Answered)?.iter().any(|(of, _)| Some(*of) == key(spec)))
 }
