@@ -54,6 +54,7 @@ Examples:
   sudo lbctl apply policy.lbp --device eth0
   sudo lbctl apply policy.lbp --device eth0 --device eth1
   sudo lbctl apply policy.lbp --device veth0 --netns blue --mode generic
+  lbctl import lb_config.toml | sudo lbctl apply - --device eth0
 
 Exit codes: 0 applied, 1 errors in the policy, 2 it could not be applied; then what ran before runs on.";
 

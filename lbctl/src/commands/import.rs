@@ -46,6 +46,7 @@ const EXAMPLES: &str = "\
 Examples:
   lbctl import lb_config.toml > balancer.lbp
   lbctl import lb_config.toml --port 9000 | lbctl check -
+  lbctl import lb_config.toml | sudo lbctl apply - --device eth0
   lbctl import conf.yaml mappings.yaml --name flows
 
 The policy is written to standard output, formatted and checked; what is wrong with the files is said with its place.
