@@ -31,15 +31,15 @@ impl<'a> Page<'a> {
         Page { console, colours }
     }
 
-    fn bold(&self, text: &str) -> String {
+    pub fn bold(&self, text: &str) -> String {
         self.coloured("1", text)
     }
 
-    fn coloured(&self, code: &str, text: &str) -> String {
+    pub fn coloured(&self, code: &str, text: &str) -> String {
         if self.colours { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    fn line(&mut self, text: &str) -> Written {
+    pub fn line(&mut self, text: &str) -> Written {
         writeln!(self.console, "{text}")?;
         // Each step is seen when it happens.
         self.console.flush()
