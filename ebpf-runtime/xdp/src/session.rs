@@ -128,11 +128,13 @@ fn write(session: &mut Session, born: u64, last: u32, timeout: u32, backend: u32
     session.identity = identity;
 }
 
-/// Keeps the session of a known flow alive for a packet that passed no tracker.
+/// Keeps the session of a known flow alive, if it lives, for a packet that passed no tracker.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn touch(tracker: u32, cert: u32, tick: u32) -> u32 {
-    if let Some(session) = find(tracker, cert, 0) {
+    if let Some(session) = find(tracker, cert, 0)
+        && lives(session, tick)
+    {
         // SAFETY: a value of a hash map.
         unsafe { (*session).last = tick };
     }

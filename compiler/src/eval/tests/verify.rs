@@ -317,3 +317,61 @@ fn max_bounds_the_sessions_and_four_times_as_many_flows() {
     assert_eq!(verdict(&mut world, 1, 1), Verdict::Forward);
     assert_eq!(verdict(&mut world, 0, 2), Verdict::Drop);
 }
+
+/// A flow that another tracker keeps for longer does not bring its session back.
+#[test]
+fn a_session_that_is_over_is_not_kept_alive_by_its_flows() {
+    let mut world = World::new(&format!(
+        "authority devices {{\n  {KEYS}\n}}
+track sessions {{ key cert; idle 2s; max 9 }}
+track longer {{ idle 60s; max 9 }}
+pool game {{ via nat; pick round-robin; backend g1 10.0.0.1:9000; backend g2 10.0.0.2:9000 }}
+policy p {{ default drop }} = match {{
+  src in game -> translate back (invalid -> drop) -> forward
+  ttl == 9 -> track longer -> translate game -> forward
+  else -> verify devices -> track sessions -> translate game -> forward
+}}"
+    ));
+    world.state.test_keys = true;
+    let to = |world: &mut World, spec: &PacketSpec| {
+        let frame = build_in(&world.policy, spec);
+        ends_of(world.frame(&frame).frame.as_deref().unwrap()).1.to_string()
+    };
+    let (first, second) = (signed(0, "192.0.2.9:1", b"hello"), signed(0, "192.0.2.9:2", b"hello"));
+    let kept = PacketSpec { ttl: 9, ..first.clone() };
+    assert_eq!(to(&mut world, &first), "10.0.0.1:9000");
+    world.wait(Duration::from_millis(1_000));
+    assert_eq!(to(&mut world, &kept), "10.0.0.1:9000");
+    world.wait(Duration::from_millis(1_500));
+    assert_eq!(to(&mut world, &second), "10.0.0.1:9000");
+    world.wait(Duration::from_millis(3_000));
+    assert_eq!(to(&mut world, &kept), "10.0.0.1:9000");
+    let third = signed(0, "192.0.2.9:3", b"hello");
+    assert_eq!(to(&mut world, &third), "10.0.0.2:9000");
+}
+
+#[test]
+fn a_session_keeps_its_backend_over_both_families_and_drains() {
+    let mut world = world(
+        "",
+        "idle 10s; max 9",
+        "pick round-robin; backend g1 10.0.0.1:9000, [fd00::1]:9000; backend g2 10.0.0.2:9000, [fd00::2]:9000",
+    );
+    let to = |world: &mut World, src: &str| {
+        let spec = signed(0, "192.0.2.9:1", b"hello");
+        let (source, _) = ends(src, "203.0.113.1:1");
+        let dst = if source.is_ipv6() { "2001:db8::1" } else { "203.0.113.1" };
+        let proto = ProtoSpec::Udp { sport: source.port(), dport: 8080 };
+        let spec = PacketSpec { src: source.ip(), dst: dst.parse().unwrap(), proto, ..spec };
+        let frame = build_in(&world.policy, &spec);
+        ends_of(world.frame(&frame).frame.as_deref().unwrap()).1.to_string()
+    };
+    assert_eq!(to(&mut world, "192.0.2.9:1"), "10.0.0.1:9000");
+    assert_eq!(to(&mut world, "[2001:db8::9]:1"), "[fd00::1]:9000");
+    world.policy.pools[0].backends[0].drain = true;
+    assert_eq!(to(&mut world, "192.0.2.9:2"), "10.0.0.1:9000");
+    assert_eq!(to(&mut world, "[2001:db8::9]:2"), "[fd00::1]:9000");
+    // By one address it is gone, by the other not.
+    world.state.absent.insert(1);
+    assert_eq!(to(&mut world, "[2001:db8::9]:3"), "[fd00::2]:9000");
+}
