@@ -18,7 +18,7 @@ use ebpf_runtime::instance::Instance;
 use ebpf_runtime::lab::{Arms, Lab, Plan};
 use ebpf_runtime::net;
 use lb_abi::bundle::Image;
-use lb_abi::image::END_PASS;
+use lb_abi::image::{END_PASS, OP_VERIFY};
 use lb_abi::mode::FEATURE_FORWARD;
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
@@ -82,6 +82,8 @@ fn image(change: Change, step: u32) -> Image {
     if change == Change::Program {
         // Another set of flags is another program.
         image.features = FEATURE_FORWARD * step;
+        // One that hands packets to user space has a second program.
+        image.ops |= 1 << OP_VERIFY;
     }
     image
 }
