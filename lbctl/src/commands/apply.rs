@@ -83,7 +83,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     for warning in &applied.warnings {
         console.warning(warning);
     }
-    let agent = if image.trackers.is_empty() && image.pools.is_empty() {
+    let agent = if image.trackers.is_empty() && image.pools.is_empty() && image.authorities.is_empty() {
         Ok(Agent::NotNeeded)
     } else if args.no_agent {
         Ok(Agent::NotWanted)
