@@ -62,7 +62,7 @@ fn policy(signer: &Signer, verify: &str) -> String {
          track sessions {{ key cert; idle 300s; max 1_000 }}\n\
          pool backends {{ pick round-robin; via nat; backend b0 {BACKEND} }}\n\
          policy bench {{ default drop }} = match {{\n  src in backends -> translate back -> forward\n  \
-         udp.dport == 443 -> verify devices -> track sessions -> translate backends -> forward\n}}\n",
+         udp.dport == 443 -> verify devices -> track sessions -> translate backends -> forward\n  else -> drop\n}}\n",
         signer.setting()
     )
 }
