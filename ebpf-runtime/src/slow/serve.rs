@@ -41,8 +41,9 @@ const ROUND: usize = 256;
 /// So many at once are a flood: then the next are waited for a moment, so that they come together.
 const MANY: usize = 16;
 const MOMENT: Duration = Duration::from_micros(50);
-/// How far threads that check signatures give way to others.
-const NICE: i32 = 5;
+/// How far threads that check signatures give way to others: beside a busy `ksoftirqd` they get a tenth of its CPU, so
+/// that a flood of signatures does not slow the packets that need no check.
+const NICE: i32 = 10;
 
 /// The generation in place, as it was found.
 struct Place {
