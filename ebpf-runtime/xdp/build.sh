@@ -73,6 +73,13 @@ if grep -q panicking "$object"; then
   exit 1
 fi
 
+# A function with a mangled name is one that the compiler did not inline: the name holds a hash of the checkout's place.
+if grep -q _RNv "$object"; then
+  echo "a mangled name is in the program, which changes with the place of the checkout:" >&2
+  strings "$object" 2>/dev/null | grep _RNv >&2 || true
+  exit 1
+fi
+
 if ! $check; then
   mkdir -p "$prebuilt"
   cp "$object" "$prebuilt/lbctl.bpf.o"

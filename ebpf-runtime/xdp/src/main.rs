@@ -72,6 +72,7 @@ use crate::{
 const END_PUNT: u32 = 0x100;
 
 #[xdp]
+#[inline(always)]
 pub fn lbctl(ctx: XdpContext) -> u32 {
     match way(&ctx) {
         Ok(action) => action,

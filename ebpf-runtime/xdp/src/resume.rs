@@ -22,6 +22,7 @@ use crate::{
 };
 
 #[xdp]
+#[inline(always)]
 pub fn lbctl_resume(ctx: XdpContext) -> u32 {
     match resume(&ctx) {
         Ok(action) => action,
