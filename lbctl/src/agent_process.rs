@@ -37,8 +37,14 @@ pub enum Agent {
 }
 
 /// Starts an agent for the instance in the network namespace of this thread, unless one runs, and waits until it
-/// serves. It outlives this process and its terminal.
-pub fn start(run_dir: &RunDir, instance: &str, place: &PlaceArgs) -> Result<Agent, Failure> {
+/// serves. It outlives this process and its terminal. `workers`: its threads that check signatures, if not as many as it
+/// takes by itself.
+pub fn start(
+    run_dir: &RunDir,
+    instance: &str,
+    place: &PlaceArgs,
+    workers: Option<u32>,
+) -> Result<Agent, Failure> {
     let agent = || Instance::status(run_dir, instance).map(|status| status.agent);
     if let Some(pid) = agent().map_err(|error| Failure::new(error.to_string()))? {
         return Ok(Agent::Running { pid });
@@ -46,7 +52,7 @@ pub fn start(run_dir: &RunDir, instance: &str, place: &PlaceArgs) -> Result<Agen
     let path = Instance::agent_log(run_dir, instance).map_err(|error| Failure::new(error.to_string()))?;
     let mut log = open_log(&path)?;
     let from = log.seek(SeekFrom::End(0)).unwrap_or(0);
-    let mut child = spawn(instance, place, &log)?;
+    let mut child = spawn(instance, place, workers, &log)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
         match agent() {
@@ -70,7 +76,7 @@ fn open_log(path: &Path) -> Result<File, Failure> {
 }
 
 /// A copy of this program that leaves the session it was born in.
-fn spawn(instance: &str, place: &PlaceArgs, log: &File) -> Result<Child, Failure> {
+fn spawn(instance: &str, place: &PlaceArgs, workers: Option<u32>, log: &File) -> Result<Child, Failure> {
     let failed =
         |error: std::io::Error| Failure::new(format!("can't start the agent: {}", files::said(&error)));
     let mut command = Command::new(std::env::current_exe().map_err(failed)?);
@@ -78,6 +84,9 @@ fn spawn(instance: &str, place: &PlaceArgs, log: &File) -> Result<Child, Failure
     // The child is born in the network namespace of this thread, so that it needs no name for it.
     if let Some(run_dir) = &place.run_dir {
         command.arg("--run-dir").arg(std::path::absolute(run_dir).map_err(failed)?);
+    }
+    if let Some(workers) = workers {
+        command.arg("--workers").arg(workers.to_string());
     }
     let log = || log.try_clone().map(Stdio::from);
     command.stdin(Stdio::null()).stdout(log().map_err(failed)?).stderr(log().map_err(failed)?);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ebpf_runtime::lab::{Arms, Namespace, Server};
 
-use crate::balancer::{Balancer, addresses, plan};
+use crate::balancer::{Balancer, addresses, plan, told};
 use crate::signer::Signer;
 
 /// Of the service and its servers.
@@ -51,14 +51,28 @@ policy certificates {{ default drop }} =
 pub fn balancer(policy: &str) -> (Balancer, Vec<Server>) {
     let mut balancer = Balancer::with_policy(&plan(Arms::Two), policy);
     balancer.start_agent();
+    let servers = servers(&balancer);
+    (balancer, servers)
+}
+
+/// As `balancer`, where packets come to the agent by AF_XDP sockets.
+pub fn balancer_by_sockets(policy: &str) -> (Balancer, Vec<Server>) {
+    let mut balancer = Balancer::new(&plan(Arms::Two));
+    let output = balancer.apply_command(policy).arg("--af-xdp").output().expect("lbctl runs");
+    assert!(output.status.success(), "apply failed: {}", told(&output));
+    balancer.start_agent();
+    let servers = servers(&balancer);
+    (balancer, servers)
+}
+
+fn servers(balancer: &Balancer) -> Vec<Server> {
     let serve = |vip: IpAddr| {
         balancer.lab.backends.iter().map(move |host| {
             let address = SocketAddr::new(host.address_like(vip).expect("of both families"), PORT);
             Server::udp_echo(&host.namespace, address).expect("a server")
         })
     };
-    let servers = addresses("203.0.113.10 2001:db8:f::10").into_iter().flat_map(serve).collect();
-    (balancer, servers)
+    addresses("203.0.113.10 2001:db8:f::10").into_iter().flat_map(serve).collect()
 }
 
 /// Where clients send, over IPv4.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ebpf_runtime::lab::Server;
 use lb_tests::balancer::addresses;
-use lb_tests::certified::{PORT, asks, balancer, client, policy, service};
+use lb_tests::certified::{PORT, asks, balancer, balancer_by_sockets, client, policy, service};
 use lb_tests::signer::Signer;
 
 const SOON: Duration = Duration::from_millis(500);
@@ -52,6 +52,21 @@ fn who_signs_is_served_and_nobody_else() {
             assert_eq!(seen, [0, 20], "{settings}");
         }
     }
+}
+
+/// Every packet is one for the agent, which takes it from a socket and not from the ring buffer.
+#[test]
+fn packets_come_by_sockets_too() {
+    let signer = Signer::new(0, 1);
+    let (balancer, _servers) = balancer_by_sockets(&policy(&[&signer], "verify every packet; replay 30s"));
+    let socket = client(&balancer.lab.clients[0].namespace, service(), LONG);
+    for number in 0..50u8 {
+        assert!(asks(&socket, &signer.sign(&[number])), "packet {number}: {}", balancer.agent_log());
+    }
+    let mut forged = signer.sign(b"forged");
+    forged[0] ^= 1;
+    assert!(!asks(&client(&balancer.lab.clients[0].namespace, service(), SOON), &forged));
+    assert_eq!(balancer.reason("signatures to check"), 51);
 }
 
 /// Established sessions go on without an agent; new ones wait, and are served when it returns.

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use ebpf_runtime::agent::Options;
 use nix::sys::signal::{SigSet, Signal};
 
 use crate::agent_process::{self, Agent};
@@ -21,6 +22,9 @@ pub struct Args {
     /// Stay in the foreground and log to standard error, as under systemd; otherwise start and return.
     #[arg(long)]
     pub foreground: bool,
+    /// Threads that check signatures [default: one less than there are CPUs].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: Option<u32>,
     /// What `apply` starts: already in the background, with its log as standard error.
     #[arg(long, hide = true, conflicts_with = "foreground")]
     pub detached: bool,
@@ -46,14 +50,13 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     if args.foreground || args.detached {
         let stop = stop_on_signals()?;
         console.say(&format!("lbctl: agent {} of instance {name} starts\n", std::process::id()));
-        place.within(|run_dir| {
-            ebpf_runtime::agent::run(run_dir, name, &ebpf_runtime::agent::Options::default(), &stop)
-        })?;
+        let options = Options { workers: args.workers.map(|workers| workers as usize) };
+        place.within(|run_dir| ebpf_runtime::agent::run(run_dir, name, &options, &stop))?;
         let why = if stop.load(Ordering::Relaxed) { "by a signal" } else { "with the instance" };
         console.say(&format!("lbctl: agent {} of instance {name} ends {why}\n", std::process::id()));
         return Ok(Exit::Well);
     }
-    let started = place.within(|run_dir| Ok(agent_process::start(run_dir, name, place)))??;
+    let started = place.within(|run_dir| Ok(agent_process::start(run_dir, name, place, args.workers)))??;
     writeln!(console, "{}", sentence(&started))?;
     Ok(Exit::Well)
 }

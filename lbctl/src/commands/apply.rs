@@ -33,6 +33,10 @@ pub struct Args {
     /// Give up flows and counters that another version of lbctl left behind.
     #[arg(long)]
     pub fresh_state: bool,
+    /// Hand packets whose signature is to be checked to the agent by AF_XDP sockets, where the queues of a device take
+    /// them, and not by the ring buffer that serves any device.
+    #[arg(long)]
+    pub af_xdp: bool,
     /// Do not start the agent.
     #[arg(long)]
     pub no_agent: bool,
@@ -70,6 +74,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         AttachMode::Generic => Mode::Generic,
     };
     options.fresh_state = args.fresh_state;
+    options.af_xdp = args.af_xdp;
     if let Some(path) = &args.hash_key {
         options.hash_key.clone_from(path);
     }
@@ -88,7 +93,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     } else if args.no_agent {
         Ok(Agent::NotWanted)
     } else {
-        place.within(|run_dir| Ok(agent_process::start(run_dir, name, place)))?
+        place.within(|run_dir| Ok(agent_process::start(run_dir, name, place, None)))?
     };
     show(args, &image, &options, &applied, agent.as_ref().ok(), console)?;
     // The policy is in place and traffic flows; that nobody ages its flows is still a failure.
