@@ -305,11 +305,13 @@ pub struct PuntKey {
     pub authority: u32,
 }
 
-/// Slots of `RETURNING`, an array of `u64`: upper half of the keyed hash of a source's prefix, and below it the tick at
-/// which it last came. A source that comes again within `RETURNING_TICKS`, but not at once, has a bucket that a flood of
-/// forged sources can't empty.
+/// Slots of `RETURNING`, an array of `u64`: upper half of the keyed hash of a source's prefix, below it `RETURNED` if it had
+/// come before then, and below that the tick, modulo 2^31, at which it last came. A source that comes again within
+/// `RETURNING_TICKS`, but not at once, has a bucket that a flood of forged sources can't empty.
 pub const RETURNING_SLOTS: u32 = 1 << 18;
 pub const RETURNING_TICKS: u32 = 4_000;
+pub const RETURNED: u32 = 1 << 31;
+pub const RETURNING_TICK: u32 = RETURNED - 1;
 
 /// `PENDING[keyed flow hash % PENDING_SLOTS]`, mmapable: packets of a flow that are in user space. The newest flow owns a
 /// slot; one that loses it loses the order of its packets, nothing else.

@@ -57,7 +57,7 @@ fn new_sources_and_returning_ones_have_half_of_the_rate_each() {
     assert_eq!(handed_over(&mut certified, of(CLIENT, 3)), 0, "a new source among many");
     // It tries again, at another tick: a flood of forged sources does not know that it should, nor could it.
     certified.at(SECOND + 5 * SECOND / 1_000);
-    assert_eq!(handed_over(&mut certified, of(CLIENT, 3)), 1, "at the same tick it is as new");
+    assert_eq!(handed_over(&mut certified, of(CLIENT, 3)), 3, "with all that it sends at this tick");
     certified.at(SECOND + 10 * SECOND / 1_000);
     assert_eq!(handed_over(&mut certified, of(CLIENT, 1)), 1);
     assert_eq!(handed_over(&mut certified, of([203, 0, 113, 9], 3)), 0);

@@ -162,6 +162,9 @@ fn walk(ctx: *mut xdp_md, image: &Image, p: &mut Packet) -> Result<(u32, *mut Fl
         return Ok((end, null_mut()));
     }
     let flow = flow::lookup(p);
+    if op_occurs(OP_VERIFY) {
+        verify::pass_by(ctx, image, p, flow, &mut node);
+    }
     match steps::<true>(ctx, image, p, &mut node, flow)? {
         Some(end) => Ok((end, flow)),
         None => Err(Reason::BadImage as u32),

@@ -9,7 +9,8 @@ use lb_abi::{
     image::{A_ALL_BURST, A_ALL_INTERVAL, A_SOURCE_BURST, A_SOURCE_INTERVAL, LIMIT_SHIFT},
     maps::{
         FLOW_IS_PENDING, Flow, PENDING_SLOTS, PENDING_TICKS, PUNT_FRAME, PUNT_IN_SESSION, PUNT_MAGIC,
-        PUNT_RETURNING, Pending, Punt, PuntKey, RETURNING_SLOTS, RETURNING_TICKS, xsk_slot,
+        PUNT_RETURNING, Pending, Punt, PuntKey, RETURNED, RETURNING_SLOTS, RETURNING_TICK, RETURNING_TICKS,
+        xsk_slot,
     },
     mode::FEATURE_XSK,
     reason::Reason,
@@ -238,14 +239,21 @@ pub extern "C" fn may_ask(p: *mut Packet) -> u32 {
     NEXT
 }
 
-/// Whether a source with this hash came before, lately and not at this tick; it is remembered that it came now.
+/// Whether a source with this hash came before, lately and at an earlier tick: then all its packets of this tick are of one
+/// that comes again. It is remembered that it came now.
 #[inline(always)]
 fn is_returning(hash: u64, tick: u32) -> bool {
     let Some(slot) = RETURNING.get_ptr_mut(key(hash as u32 & (RETURNING_SLOTS - 1))) else { return false };
     // SAFETY: an aligned word of an array map.
     let before = unsafe { core::ptr::read_volatile(slot) };
+    let age = tick.wrapping_sub(before as u32) & RETURNING_TICK;
+    let known = before >> 32 == hash >> 32 && age <= RETURNING_TICKS;
+    let returning = known && (age != 0 || before as u32 & RETURNED != 0);
+    let mut now = tick & RETURNING_TICK;
+    if returning {
+        now |= RETURNED;
+    }
     // SAFETY: as above.
-    unsafe { core::ptr::write_volatile(slot, hash >> 32 << 32 | tick as u64) };
-    let age = tick.wrapping_sub(before as u32);
-    before >> 32 == hash >> 32 && age != 0 && age <= RETURNING_TICKS
+    unsafe { core::ptr::write_volatile(slot, hash >> 32 << 32 | now as u64) };
+    returning
 }

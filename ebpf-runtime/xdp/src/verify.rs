@@ -4,19 +4,19 @@
 use aya_ebpf::bindings::xdp_md;
 use lb_abi::{
     image::{
-        A_CERTIFICATES, A_FLAGS, A_ID, AUTHORITY_ONCE, AUTHORITY_STRIP, FRAG_NONE, Field, VERIFY_EXPIRED,
-        VERIFY_INVALID, VERIFY_MISSING, VERIFY_REVOKED,
+        A_CERTIFICATES, A_FLAGS, A_ID, AUTHORITY_ONCE, AUTHORITY_STRIP, FRAG_NONE, Field, N_COUNTER, N_NEXT,
+        N_OP, N_P0, OP_VERIFY, VERIFY_EXPIRED, VERIFY_INVALID, VERIFY_MISSING, VERIFY_REVOKED,
     },
     maps::{
-        CERTIFICATE_ABSENT, CERTIFICATE_REVOKED, Certificate, DIR_ORIGINAL, FLOW_IS_PENDING, Flow,
-        PUNT_IN_SESSION,
+        CERTIFICATE_ABSENT, CERTIFICATE_ACTIVE, CERTIFICATE_REVOKED, Certificate, DIR_ORIGINAL,
+        FLOW_IS_PENDING, Flow, PUNT_IN_SESSION,
     },
     reason::Reason,
     trailer::{HASH_AT, ID_AT, MAGICS, RESERVED_AT, TRAILER_BYTES},
 };
 
 use crate::{
-    clock,
+    clock, count,
     frame::{Frame, key},
     image::Image,
     maps::{CERTIFICATES, fields},
@@ -31,6 +31,7 @@ use crate::{
 pub const PUNTED: u32 = 0x10;
 pub const LEAVES_BY: u32 = 0x20;
 
+const TRAILER: u32 = TRAILER_BYTES as u32;
 /// Bytes of UDP's own header.
 pub const UDP_HEADER: u32 = 8;
 /// Longest way from the start of the frame to a trailer: no frame that comes in one piece is as long.
@@ -52,6 +53,76 @@ pub struct Asked {
     pub payload_len: u32,
 }
 
+/// Leads a packet in session behind the `verify` that it stands at, if it stands at one: all that `verify` says of such a
+/// packet, without the call. What is not so in every respect, `verify` judges.
+#[inline(always)]
+pub fn pass_by(ctx: *mut xdp_md, image: &Image, p: &mut Packet, flow: *mut Flow, node: &mut u32) {
+    let at = image.node(*node);
+    if at.word(N_OP) == OP_VERIFY && is_in_session(ctx, image, p, flow, at.word(N_P0)).is_some() {
+        count::node(at.word(N_COUNTER), p.frame_len);
+        *node = at.word(N_NEXT);
+    }
+}
+
+/// Whether the packet's flow, of the certificate that its trailer names, lets it go on: it is accepted then.
+#[inline(always)]
+fn is_in_session(
+    ctx: *mut xdp_md,
+    image: &Image,
+    p: &mut Packet,
+    flow: *mut Flow,
+    descriptor: u32,
+) -> Option<()> {
+    // SAFETY: the packet's live flow, or null.
+    let flow = unsafe { flow.as_ref() }?;
+    let cert = flow.cert as u32;
+    // The frame of a flow with a certificate is UDP's, and no fragment: those have no flow of their own.
+    if cert == 0 || flow.dir != DIR_ORIGINAL || flow.flags & FLOW_IS_PENDING != 0 || p.proto != UDP {
+        return None;
+    }
+    let word = |n: usize| image.word(descriptor.wrapping_add(n as u32));
+    let flags = word(A_FLAGS);
+    if flags & AUTHORITY_ONCE == 0 || p.get(Field::Frag) != FRAG_NONE {
+        return None;
+    }
+    let frame = Frame::new(ctx);
+    let l4 = p.l4 & 0x1ff;
+    let length = frame.at::<8>(l4)?.u16(4);
+    if length < UDP_HEADER + TRAILER || l4 + length - TRAILER > FARTHEST {
+        return None;
+    }
+    let trailer = frame.at::<TRAILER_BYTES>((l4 + length - TRAILER) & FARTHEST)?;
+    let id = trailer.raw32(ID_AT);
+    let magic = trailer.raw32(0);
+    let is_named = image.word(word(A_CERTIFICATES).wrapping_add(u32::from_le(id) & 0xff)) == cert;
+    // The id's own byte alone, so that the reserved ones are 0.
+    if !is_named || u32::from_le(id) > 0xff {
+        return None;
+    }
+    if magic != u32::from_ne_bytes(MAGICS[0]) && magic != u32::from_ne_bytes(MAGICS[1]) {
+        return None;
+    }
+    let certificate = certificate(cert)?;
+    let mut differs = 0;
+    for (n, part) in hash(certificate).into_iter().enumerate() {
+        differs |= trailer.raw64(HASH_AT + 8 * n) ^ part;
+    }
+    let wall = clock::wall(p);
+    // SAFETY: words of a value of an array map, which the runtime may be writing.
+    let (state, not_before, not_after) = unsafe {
+        (
+            core::ptr::read_volatile(&raw const (*certificate).state),
+            core::ptr::read_volatile(&raw const (*certificate).not_before),
+            core::ptr::read_volatile(&raw const (*certificate).not_after),
+        )
+    };
+    if differs != 0 || state != CERTIFICATE_ACTIVE || wall < not_before || wall > not_after {
+        return None;
+    }
+    accept(p, cert, flags);
+    Some(())
+}
+
 /// One packet against the authority at `descriptor`.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -67,7 +138,6 @@ pub extern "C" fn verify(ctx: *mut xdp_md, p: *mut Packet, flow: *mut Flow, desc
     let l4 = p.l4 & 0x1ff;
     let Some(udp) = frame.at::<8>(l4) else { return LEAVES_BY + VERIFY_MISSING };
     let length = udp.u16(4);
-    const TRAILER: u32 = TRAILER_BYTES as u32;
     if length < UDP_HEADER + TRAILER || l4 + length - TRAILER > FARTHEST {
         return LEAVES_BY + VERIFY_MISSING;
     }
