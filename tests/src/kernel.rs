@@ -1,17 +1,13 @@
 //! Owns running cases through the loaded program under `BPF_PROG_TEST_RUN`, in a network where every packet has a way
 //! out, with what an agent does for it done at once. Never attaches anything.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::io;
-
-use compiler::packet::test_public_key;
+use compiler::expect::with_test_keys;
 use ebpf_runtime::lab::Gateway;
-use ebpf_runtime::slow::{Authority, Key, Remembered, Replays, Verdict, Verifier};
-use ebpf_runtime::trial::{FlowTable, Ran, Trial};
+use ebpf_runtime::slow::Verifier;
+use ebpf_runtime::trial::{FlowTable, Trial};
 use lb_abi::bundle::Image;
-use lb_abi::image::{Field, OP_VERIFY};
-use lb_abi::maps::{BACKEND_ABSENT, NextHop, RESUME_EXIT, RESUME_ON, ReplayKey};
+use lb_abi::image::Field;
+use lb_abi::maps::{BACKEND_ABSENT, NextHop};
 use lb_abi::mode::{FEATURE_LOAD, FEATURE_TEST};
 use lb_abi::reason::Reason;
 
@@ -41,11 +37,11 @@ impl Network {
 
 fn played(case: &Case, image: &Image, ifindex: u32) -> Result<Played, ebpf_runtime::Error> {
     let mut trial = Trial::load(image, FEATURE_TEST)?;
+    let verifier = Verifier::of_image(&with_test_keys(image));
     trial.set_hash_key(case.key);
     trial.set_seed(case.seed);
     trial.set_clock(START);
     trial.set_wall(oracle::WALL);
-    let mut agent = Agent::new(image);
     let mut seen = Vec::new();
     let mut current = image.clone();
     for step in &case.steps {
@@ -66,8 +62,7 @@ fn played(case: &Case, image: &Image, ifindex: u32) -> Result<Played, ebpf_runti
                 if image.features & FEATURE_LOAD != 0 {
                     trial.recount()?;
                 }
-                let ran = trial.run(frame, ifindex)?;
-                let ran = agent.complete(&mut trial, ran)?;
+                let ran = trial.run_through(frame, ifindex, &verifier)?;
                 let action = ran.action;
                 seen.push(
                     ran.seen(frame).unwrap_or_else(|| panic!("{action:?} of {}", crate::case::hex(frame))),
@@ -107,70 +102,6 @@ fn sessions(trial: &Trial, case: &Case) -> Result<Sessions, ebpf_runtime::Error>
         sessions.insert((key.tracker, key.cert), (session.last, session.timeout, backends.collect()));
     }
     Ok(sessions)
-}
-
-/// What user space does with packets whose signature is to be checked, on the spot, by the keys that stand in for the
-/// certificates' own.
-struct Agent {
-    verifies: bool,
-    verifier: Verifier,
-    replays: Memory,
-}
-
-impl Agent {
-    fn new(image: &Image) -> Agent {
-        let authorities = image
-            .authorities
-            .iter()
-            .map(|authority| Authority { identity: authority.identity, replay: authority.replay });
-        let keys = (0..).zip(&image.certificates).filter_map(|(number, certificate)| {
-            let point = test_public_key(&certificate.hash).try_into().ok()?;
-            Some((number, Key { hash: certificate.hash, point }))
-        });
-        Agent {
-            verifies: image.ops & 1 << OP_VERIFY != 0,
-            verifier: Verifier::new(authorities, keys),
-            replays: Memory::default(),
-        }
-    }
-
-    /// Takes a packet that was handed over to its end.
-    fn complete(&mut self, trial: &mut Trial, mut ran: Ran) -> Result<Ran, ebpf_runtime::Error> {
-        if !self.verifies {
-            return Ok(ran);
-        }
-        // A way may have several stages that hand it over.
-        loop {
-            let punts = trial.punts()?;
-            let [(punt, frame)] = punts.as_slice() else {
-                assert!(punts.is_empty(), "one packet came as {}", punts.len());
-                return Ok(ran);
-            };
-            let verdict = match self.verifier.verdict(punt, frame, &self.replays) {
-                Verdict::On => RESUME_ON,
-                Verdict::Exit(exit) => RESUME_EXIT + exit,
-                other => panic!("{other:?}"),
-            };
-            let (resumed, frame) = trial.resume(punt, frame, verdict)?;
-            assert!(!resumed.stale, "nothing was applied meanwhile");
-            ran = Ran { action: resumed.action, frame };
-        }
-    }
-}
-
-/// Signatures and when they are forgotten.
-#[derive(Default)]
-struct Memory(RefCell<HashMap<ReplayKey, u64>>);
-
-impl Replays for Memory {
-    fn remember(&self, key: &ReplayKey, now: u64, until: u64) -> io::Result<Remembered> {
-        let mut known = self.0.borrow_mut();
-        if known.get(key).is_some_and(|end| now <= *end) {
-            return Ok(Remembered::Again);
-        }
-        known.insert(*key, until);
-        Ok(Remembered::First)
-    }
 }
 
 impl Default for Network {
