@@ -94,6 +94,10 @@ fn packets_that_are_treated_otherwise_lie_in_a_region() {
         }
         told += report.changes.len();
         let regions = report.changes.iter().flat_map(|change| &change.regions);
+        // A certificate is known behind a `verify` alone: no policy of one match can ask for it.
+        if regions.clone().any(|region| region.guard.whole.contains("cert.")) {
+            continue;
+        }
         let asked: Vec<Option<Accepted>> = regions.map(|region| asks(&text, region)).collect();
         let mut traffic = Traffic::new(seed, Vocabulary::of(&old.policy));
         for _ in 0..PACKETS_EACH {

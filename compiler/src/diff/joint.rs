@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use policy_lang::policy::{AuthorityId, InterfaceId, Policy, Signed};
+use policy_lang::policy::{AuthorityId, Certificate, InterfaceId, Policy, Signed};
 
 use super::items::{Item, Items, Kind};
 use crate::lower::numbering::Numbering;
@@ -145,13 +145,17 @@ impl<'p> Joint<'p> {
         name(true).or_else(|| name(false)).unwrap_or_default()
     }
 
-    /// `devices 3`, authority and id.
+    /// Its id, as guards have it; where another certificate has it too, behind the authority's name: `devices 3`.
     pub fn certificate_name(&self, number: u32) -> String {
         let name = |new: bool| {
             let signed = self.certificate(new, number)?;
             let authority = self.policies[usize::from(new)].authorities.get(signed.authority.index())?;
             let certificate = authority.certificates.get(signed.certificate as usize)?;
-            Some(format!("{} {}", authority.name, certificate.id))
+            let id = certificate.id;
+            let is_other = |one: &&Certificate| one.id == id && one.hash != certificate.hash;
+            let all = self.policies.iter().flat_map(|policy| &policy.authorities);
+            let is_alone = all.flat_map(|one| &one.certificates).find(is_other).is_none();
+            Some(if is_alone { id.to_string() } else { format!("{} {id}", authority.name) })
         };
         name(true).or_else(|| name(false)).unwrap_or_default()
     }
