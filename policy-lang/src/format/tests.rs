@@ -111,7 +111,7 @@ fn a_keyword_in_column_1_starts_an_item_whatever_the_line_before_ends_in() {
 
 #[test]
 fn a_colon_is_a_sign_where_the_kind_of_a_set_stands_behind_it() {
-    for text in ["set a::", "set a: :b", "set a ::x", "set a:", "set a : net: x", "set a :9"] {
+    for text in ["set a::", "set a: :b", "set a ::x", "set a:", "set a : net: x", "set a :9", "set a b:f"] {
         let text = format!("lbp 1\n{text}\n");
         assert_eq!(of(&text), text);
     }

@@ -68,7 +68,7 @@ fn length(text: &str, index: usize, line: &Written<'_>) -> usize {
     let is_sign = |at: usize| {
         let (name, rest) = text.split_at_checked(at).unwrap_or((text, ""));
         let behind = rest.trim_start_matches(':').trim_start_matches([' ', '\t', '\r']);
-        let is_first = !name.contains(':') && !rest.starts_with("::");
+        let is_first = !name.contains(':') && !rest.starts_with("::") && (index == 1 || at == 0);
         colon && is_first && behind.starts_with(|first: char| first.is_ascii_alphabetic())
     };
     let of_a_word = |at: usize, c: char| match c {
