@@ -1,9 +1,11 @@
-//! Owns floods: frames from forged sources, as fast as one thread can send them. Never counts what becomes of them.
+//! Owns floods: frames from forged sources, as fast as one thread can send them or at a pace. Never counts what becomes of
+//! them.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ebpf_runtime::lab::{FrameSocket, HOST_DEVICE, Host};
 
@@ -21,6 +23,26 @@ impl Flood {
     /// Sends the packet, TCP or UDP over IPv4 without options and of a client's network, over and over, each from another
     /// address and port.
     pub fn start(host: &Host, packet: &Packet) -> Flood {
+        Flood::begin(host, packet, || {})
+    }
+
+    /// As `start`, but no more than `rate` frames a second. What a pause has cost is made up for in part only: a device's
+    /// queue holds 256 frames, and no burst may fill it.
+    pub fn paced(host: &Host, packet: &Packet, rate: u64) -> Flood {
+        const BURST: f64 = 64.0;
+        let (mut allowed, mut since) = (BURST, Instant::now());
+        Flood::begin(host, packet, move || {
+            while allowed < 1.0 {
+                std::thread::sleep(Duration::from_millis(1));
+                allowed = BURST.min(allowed + since.elapsed().as_secs_f64() * rate as f64);
+                since = Instant::now();
+            }
+            allowed -= 1.0;
+        })
+    }
+
+    /// Calls `wait` before each frame.
+    fn begin(host: &Host, packet: &Packet, mut wait: impl FnMut() + Send + 'static) -> Flood {
         let mut frame = packet.bytes();
         frame[..6].copy_from_slice(&host.balancer_mac);
         frame[6..12].copy_from_slice(&host.mac);
@@ -30,6 +52,7 @@ impl Flood {
         let thread = std::thread::spawn(move || {
             let mut number = 0u32;
             while !until.load(Ordering::Relaxed) {
+                wait();
                 number = number.wrapping_add(1);
                 spoof(&mut frame, number);
                 // A full queue refuses some; they are not counted.

@@ -1,6 +1,7 @@
 //! Owns a flood of SYNs from forged sources, ten times what the table of new flows holds. Never its speed.
 
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use ebpf_runtime::lab::{Arms, Server};
 use lb_tests::balancer::{Balancer, addresses, plan};
@@ -29,7 +30,16 @@ policy flood { default drop } =
   }
 ";
 
-/// No proven connection is lost, and at least 99 of 100 honest clients get through while it lasts.
+/// For what takes seconds on an idle machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// As fast as it can be sent, it costs no proven connection. At a pace at which the table outlasts a handshake, at least 99
+/// of 100 honest clients get through while it lasts.
+///
+/// The pace is what makes that a question about the balancer. A client whose flow is evicted before its ACK has arrived is
+/// lost: the ACK belongs to no flow, and TCP sends no second SYN for it. At full speed, here, the table is turned over in
+/// some 20 ms and the device's queue is full, so that ACKs are lost which TCP sends again after 200 ms: how many clients
+/// get through says how the kernel shares the CPUs.
 #[test]
 fn a_syn_flood_costs_no_proven_flow() {
     let mut balancer = Balancer::with_policy(&plan(Arms::Two), POLICY);
@@ -44,28 +54,42 @@ fn a_syn_flood_costs_no_proven_flow() {
     let client = &balancer.lab.clients[0];
     let mut proven: Vec<_> =
         (0..200).map(|_| client.namespace.run(|| connect(service)).unwrap().unwrap()).collect();
-    for stream in &mut proven {
-        exchange(stream, b"before").unwrap();
-    }
+    let mut all_alive = |message: &[u8]| {
+        for (number, stream) in proven.iter_mut().enumerate() {
+            exchange(stream, message).unwrap_or_else(|error| panic!("proven connection {number}: {error}"));
+        }
+    };
+    all_alive(b"before");
 
-    let table = capacity(&balancer, "new");
-    let flood = Flood::start(client, &Packet::tcp(ANYBODY, (service.ip(), service.port()), SYN, 1, 0));
-    let (mut honest, mut failed) = (0, 0);
-    while flood.sent() < 10 * table || honest < 200 {
+    let entries = capacity(&balancer, "new");
+    let syn = Packet::tcp(ANYBODY, (service.ip(), service.port()), SYN, 1, 0);
+    // A full queue throws frames away without a word: what counts is what the program saw.
+    let mut seen = balancer.tally("to front");
+    let flood = Flood::start(client, &syn);
+    let until = Instant::now() + PATIENCE;
+    while balancer.tally("to front") < seen + 10 * entries {
+        assert!(Instant::now() < until, "{} SYNs sent, too few seen", flood.sent());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let fast = flood.end();
+    all_alive(b"between");
+
+    // Two entries each: so it is turned over twice a second.
+    seen = balancer.tally("to front");
+    let flood = Flood::paced(client, &syn, entries);
+    let (mut honest, mut failed) = (0, Vec::new());
+    let until = Instant::now() + PATIENCE;
+    while flood.sent() < 10 * entries || honest < 200 || balancer.tally("to front") < seen + 10 * entries {
         let met =
             client.namespace.run(|| connect(service).and_then(|mut stream| exchange(&mut stream, b"honest")));
         honest += 1;
-        failed += u32::from(met.unwrap().is_err());
-        assert!(honest < 100_000, "{} of {} SYNs sent", flood.sent(), 10 * table);
+        failed.extend(met.unwrap().err());
+        assert!(Instant::now() < until, "{} of {} SYNs sent", flood.sent(), 10 * entries);
     }
-    let sent = flood.end();
-    assert!(failed * 100 <= honest, "{failed} of {honest} honest connections failed");
-    for (number, stream) in proven.iter_mut().enumerate() {
-        exchange(stream, b"after").unwrap_or_else(|error| panic!("proven connection {number}: {error}"));
-    }
-    println!("table {table}, {sent} SYNs, {failed} of {honest} honest connections failed");
-    let counted = balancer.tally("to front");
-    assert!(counted >= 10 * table, "the program saw {counted} packets of ten times {table}");
+    let paced = flood.end();
+    println!("{entries} entries; {fast} SYNs, then {paced}; {} of {honest} honest ones failed", failed.len());
+    assert!(failed.len() * 100 <= honest, "of {honest} honest connections failed: {failed:?}");
+    all_alive(b"after");
 }
 
 fn capacity(balancer: &Balancer, name: &str) -> u64 {
