@@ -292,3 +292,36 @@ fn families_that_are_treated_alike_are_told_together() {
         "match { from inside -> translate back -> forward; src in bogons -> drop; to web -> forward; else -> drop }",
     )));
 }
+
+/// Behind `verify` a packet has what the witness is signed with, and in front of it came in by the witness's interface.
+#[test]
+fn a_witness_is_signed_and_comes_in_where_its_region_says() {
+    let certified = |id: u8| {
+        format!(
+            "lbp 1
+interface wan {{ device \"eth0\" }}
+authority devices {{
+  key 2 0x036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296
+  key 7 0x037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978
+}}
+policy p {{ default drop }} =
+  match {{
+    iface == wan and proto == udp -> verify devices -> match {{ cert.id == {id} -> pass; else -> drop }}
+    else -> drop
+  }}
+"
+        )
+    };
+    let report = diff(&certified(2), &certified(7));
+    let regions = report.changes.iter().flat_map(|change| &change.regions);
+    let met: Vec<String> = regions
+        .map(|region| match &region.witness.at_once {
+            Some((before, after)) => format!("{}: {before} => {after}", region.guard.whole),
+            None => format!("{}: it takes {:?}", region.guard.whole, region.witness.takes),
+        })
+        .collect();
+    assert_eq!(
+        met,
+        ["cert.id == 2 and iface in wan: pass => drop", "cert.id == 7 and iface in wan: drop => pass"]
+    );
+}

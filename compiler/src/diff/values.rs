@@ -71,7 +71,7 @@ fn numbers(
     let all = ranges(runs, classes, absent, |value| value - 1);
     let is_absent = all.last().is_some_and(|range| range.1 == absent);
     // Names have no order, so a range of them is spelled out.
-    let is_number = |field| !matches!(field, Field::TcpFlags | Field::Frag | Field::Flow);
+    let is_number = |field| !matches!(field, Field::TcpFlags | Field::Frag | Field::Flow | Field::Cert);
     let by_name = !matches!(axis, Axis::Of(field) if is_number(field));
     let present = all.into_iter().map(|(first, last)| (first, last.min(absent - 1)));
     let mut pieces = Vec::new();

@@ -3,7 +3,7 @@
 
 use lb_abi::image::{FLAG_ACK, Field};
 
-use policy_lang::policy::PacketSpec;
+use policy_lang::policy::{PacketSpec, Policy};
 
 use super::fate::{Fate, FateId, Fates, NEVER, Turn};
 use super::follow::{Follow, Leaf, Space};
@@ -13,7 +13,7 @@ use super::report::Witness;
 use super::same::{Cause, Same};
 use super::trace;
 use crate::eval::{Evaluator, PathStep, State, StepKind};
-use crate::expect::{KEY, START, evaluated};
+use crate::expect::{self, evaluated};
 use crate::lower::axis::Axis;
 use crate::lower::diagram::{NOTHING, Ref, TooLarge};
 use crate::lower::formula::Classes;
@@ -69,11 +69,15 @@ impl Scene<'_, '_, '_, '_> {
         let ways = self.ways(&turns, &classes)?;
         let flow = Some(self.joint.tracker_name(chosen.flow).to_owned()).filter(|name| !name.is_empty());
         let [old_evaluator, new_evaluator] = &self.evaluators;
-        let run = |evaluator: &Evaluator<'_>, spec: &PacketSpec| {
-            let mut state = State { clock: START, ..State::new(KEY) };
-            evaluator.run(&mut state, &packet::build(spec))
+        // Both on the same day, which makes no difference between them.
+        let [old_state, new_state] = [old_policy, new_policy].map(expect::fresh);
+        let date = old_state.date.max(new_state.date);
+        let run = |policy: &Policy, evaluator: &Evaluator<'_>, state: State, spec: &PacketSpec| {
+            let frame = packet::build_in(policy, spec);
+            evaluator.run_from(&mut State { date, ..state }, &frame, spec.iface)
         };
-        let (met_before, met_after) = (run(old_evaluator, &before), run(new_evaluator, &after));
+        let met_before = run(old_policy, old_evaluator, old_state, &before);
+        let met_after = run(new_policy, new_evaluator, new_state, &after);
         let differ = (met_before.verdict, &met_before.frame) != (met_after.verdict, &met_after.frame);
         let at_once = differ.then(|| (evaluated(old_policy, &met_before), evaluated(new_policy, &met_after)));
         let mut takes = self.takes(&ways, flow.as_deref(), apart_old, apart_new);
