@@ -16,7 +16,7 @@ use std::collections::{HashMap, HashSet};
 
 use lb_abi::image::Field;
 use petgraph::graph::NodeIndex;
-use policy_lang::diagnostic::Diagnostic;
+use policy_lang::diagnostic::{Diagnostic, IDLE_ELSE};
 use policy_lang::policy::{Before, Chain, Policy, StageKind, Tail};
 use policy_lang::source::Span;
 
@@ -45,6 +45,12 @@ pub fn analyse(policy: &Policy) -> Vec<Diagnostic> {
     found.extend(memory::memory(policy));
     found.sort_by_key(|one| (one.primary.0, one.code));
     found
+}
+
+/// Every `else` that no packet comes to, whichever way leads to its tree.
+pub fn idle_elses(policy: &Policy) -> HashSet<Span> {
+    let found = look(policy, Trees::Joined).unwrap_or_default();
+    found.into_iter().filter(|one| one.code == IDLE_ELSE).map(|one| one.primary.0).collect()
 }
 
 fn look(policy: &Policy, trees: Trees) -> Result<Vec<Diagnostic>, Box<Diagnostic>> {

@@ -1,11 +1,12 @@
-//! Owns what of a policy's tree packets can reach, its arms, exits and ways, and which of it some packets did reach.
-//! Never runs a packet, nor rounds.
+//! Owns what there is in a policy's tree to reach, its arms, exits and ways, which of it some packets did reach, and what
+//! no packet can. Never runs a packet, nor rounds.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use policy_lang::policy::{Chain, Policy, Tail};
 use policy_lang::source::Span;
 
+use crate::analyse::idle_elses;
 use crate::eval::{PathStep, StepKind};
 
 /// What packets reached, gathered step by step.
@@ -53,13 +54,22 @@ pub struct Place {
     pub span: Span,
     /// As in counters: `tcp.dport == 80`, `else`, `limit calm (exceed)`, `every 2: 1`.
     pub text: String,
-    pub reached: bool,
+    pub met: Met,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Met {
+    Reached,
+    Missed,
+    /// An `else` that is there because a match must have one, or what lies within it: no packet comes there.
+    Unreachable,
 }
 
 /// Every place of the policy in the order of the text, each once however many trees lead to it. Trees that nothing
 /// leads to are among them. Exits that are not written have no place: they are the policy's `default`.
 pub fn places(policy: &Policy, reached: &Reached) -> Vec<Place> {
-    let mut places = Places { policy, reached, found: Vec::new() };
+    let idle = idle_elses(policy);
+    let mut places = Places { policy, reached, idle, is_idle: false, found: Vec::new() };
     places.chain(&policy.root);
     for tree in &policy.trees {
         places.chain(&tree.chain);
@@ -71,13 +81,20 @@ pub fn places(policy: &Policy, reached: &Reached) -> Vec<Place> {
 struct Places<'a> {
     policy: &'a Policy,
     reached: &'a Reached,
+    idle: HashSet<Span>,
+    /// Within an idle `else`.
+    is_idle: bool,
     found: Vec<Place>,
 }
 
 impl Places<'_> {
     fn add(&mut self, kind: Kind, span: Span, text: String, mark: &Mark) {
-        let reached = self.reached.marks.contains(mark);
-        self.found.push(Place { kind, span, text, reached });
+        let met = match self.reached.marks.contains(mark) {
+            true => Met::Reached,
+            false if self.is_idle => Met::Unreachable,
+            false => Met::Missed,
+        };
+        self.found.push(Place { kind, span, text, met });
     }
 
     fn chain(&mut self, chain: &Chain) {
@@ -97,9 +114,11 @@ impl Places<'_> {
                     self.add(Kind::Arm, arm.span, arm.text.clone(), &Mark::Arm(arm.span));
                     self.chain(&arm.chain);
                 }
-                let otherwise = choice.otherwise_span;
+                let (otherwise, outer) = (choice.otherwise_span, self.is_idle);
+                self.is_idle |= self.idle.contains(&otherwise);
                 self.add(Kind::Arm, otherwise, "else".to_owned(), &Mark::Arm(otherwise));
                 self.chain(&choice.otherwise);
+                self.is_idle = outer;
             }
             Tail::Every(every) => {
                 for (number, way) in (1..).zip(&every.ways) {
@@ -141,12 +160,20 @@ policy p { default drop } = match {
 tree web = every 2 { 1 -> pass; 2 -> drop }
 ";
 
-    /// Texts of the places, those that were not reached with a sign in front.
+    /// Texts of the places, those that were not reached or cannot be with a sign in front.
     fn told(expects: &str) -> Vec<String> {
-        let checked = policy_lang::check("p.lbp", format!("{POLICY}{expects}"), &NoFiles);
+        told_of(&format!("{POLICY}{expects}"))
+    }
+
+    fn told_of(text: &str) -> Vec<String> {
+        let checked = policy_lang::check("p.lbp", text.to_owned(), &NoFiles);
         let policy = checked.policy.unwrap_or_else(|| panic!("{:#?}", checked.diagnostics));
         let report = expect::run(&policy, &checked.sources, None);
-        let sign = |place: &Place| if place.reached { "" } else { "- " };
+        let sign = |place: &Place| match place.met {
+            Met::Reached => "",
+            Met::Missed => "- ",
+            Met::Unreachable => "x ",
+        };
         places(&policy, &report.reached)
             .iter()
             .map(|place| format!("{}{}", sign(place), place.text))
@@ -190,5 +217,48 @@ tree web = every 2 { 1 -> pass; 2 -> drop }
             "every 2: 2",
         ];
         assert_eq!(reached, expected);
+    }
+
+    #[test]
+    fn an_else_that_nothing_comes_to_is_told_apart_with_all_that_lies_within() {
+        let expected = [
+            "- ttl in 0-9",
+            "- proto == tcp",
+            "- proto != tcp",
+            "x else",
+            "- ttl in 10-255",
+            "x else",
+            "x limit calm (exceed)",
+            "x proto == udp",
+            "x else",
+        ];
+        assert_eq!(
+            told_of(
+                "lbp 1
+limit calm { rate 1 pkt/s; burst 1 }
+policy p { default drop } = match {
+  ttl in 0-9    -> match { proto == tcp -> pass; proto != tcp -> drop; else -> drop }
+  ttl in 10-255 -> drop
+  else          -> limit calm (exceed -> drop) -> match { proto == udp -> pass; else -> drop }
+}
+"
+            ),
+            expected
+        );
+    }
+
+    /// One way to a tree leaves nothing to its `else`, the other one does.
+    #[test]
+    fn an_else_that_one_way_to_its_tree_leads_to_is_to_be_reached() {
+        let expected = ["- proto == tcp", "- else", "- proto == tcp", "- else"];
+        assert_eq!(
+            told_of(
+                "lbp 1
+policy p { default drop } = match { proto == tcp -> count seen -> known; else -> known }
+tree known = match { proto == tcp -> pass; else -> drop }
+"
+            ),
+            expected
+        );
     }
 }

@@ -268,6 +268,7 @@ fn coverage_lists_what_no_packet_reached() {
           "text": "every 2: 2"
         }
       ],
+      "unreachable": [],
       "ways": {
         "of": 2,
         "percent": 50.0,
@@ -277,6 +278,32 @@ fn coverage_lists_what_no_packet_reached() {
     "#);
     let without = desk.lbctl(&["test", "p.lbp", "--json"]).out;
     assert!(without.contains("\"coverage\": null"), "{without}");
+}
+
+#[test]
+fn coverage_does_not_ask_for_an_else_that_no_packet_comes_to() {
+    let desk = Desk::new(&[(
+        "p.lbp",
+        "lbp 1\npolicy p { default drop } = match {\n  proto == tcp -> drop\n  proto != tcp -> pass\n  else -> drop\n}\n\
+         expect \"x\" {\n  packet udp src 10.0.0.1:1 dst 10.0.0.2:2 => pass\n  \
+         packet tcp syn src 10.0.0.1:1 dst 10.0.0.2:2 => drop\n}\n",
+    )]);
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--coverage"]), @r"
+    exit 0
+    --- out
+    ok      x
+    covered arms 2 of 2 (100 %)
+    unreachable
+      p.lbp:5:3  arm  else
+    p.lbp: 1 test passed (2 packets, through the evaluator and the compiled tables)
+    ");
+    insta::assert_snapshot!(desk.lbctl(&["test", "p.lbp", "--coverage", "--format", "short"]), @r"
+    exit 0
+    --- out
+    p.lbp:5:3: unreachable: arm else
+    p.lbp: covered arms 2 of 2 (100 %)
+    p.lbp: 1 test passed (2 packets, through the evaluator and the compiled tables)
+    ");
 }
 
 #[test]
@@ -318,7 +345,7 @@ fn the_kernel_is_for_those_who_may() {
 fn the_projects_own_policies_hold_in_the_kernel_as_well() {
     let desk = Desk::new(&[]);
     let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
-    for policy in ["firewall-tree-demo", "firewall", "nat", "sessions"] {
+    for policy in ["firewall-tree-demo", "firewall", "hero", "nat", "sessions"] {
         let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp"), "--kernel"]);
         assert_eq!(ran.code, Some(0), "{ran}");
     }
@@ -328,7 +355,7 @@ fn the_projects_own_policies_hold_in_the_kernel_as_well() {
 fn the_projects_own_policies_have_every_arm_and_way_covered() {
     let desk = Desk::new(&[]);
     let policies = concat!(env!("CARGO_MANIFEST_DIR"), "/../policies");
-    for policy in ["firewall", "nat", "sessions"] {
+    for policy in ["edge", "firewall", "firewall-tree-demo", "hero", "nat", "sessions"] {
         let ran = desk.lbctl(&["test", &format!("{policies}/{policy}.lbp"), "--coverage", "--json"]);
         let document: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
         let missed = document["coverage"]["not_reached"].as_array().unwrap();

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use compiler::coverage::{Kind, Place, Reached, places};
+use compiler::coverage::{Kind, Met, Place, Reached, places};
 use policy_lang::policy::Policy;
 use policy_lang::source::Span;
 use serde_json::{Map, Value, json};
@@ -16,6 +16,9 @@ use crate::way::at;
 const KINDS: [(Kind, &str, &str); 3] =
     [(Kind::Arm, "arm", "arms"), (Kind::Exit, "exit", "exits"), (Kind::Way, "way", "ways")];
 
+/// Of places that do not count.
+const UNREACHABLE: &str = "unreachable";
+
 pub struct Coverage {
     places: Vec<Place>,
 }
@@ -25,19 +28,20 @@ impl Coverage {
         Coverage { places: places(policy, reached) }
     }
 
-    /// Places that no packet reached.
+    /// Places that no packet reached, or can.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
-        self.missed().map(|place| place.span)
+        self.places.iter().filter(|place| place.met != Met::Reached).map(|place| place.span)
     }
 
-    fn missed(&self) -> impl Iterator<Item = &Place> {
-        self.places.iter().filter(|place| !place.reached)
+    fn met(&self, met: Met) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(move |place| place.met == met)
     }
 
-    /// How many of a kind are reached, and how many there are.
+    /// How many of a kind are reached, and how many can be.
     fn count(&self, kind: Kind) -> (usize, usize) {
-        let of_kind = || self.places.iter().filter(move |place| place.kind == kind);
-        (of_kind().filter(|place| place.reached).count(), of_kind().count())
+        let [reached, missed] =
+            [Met::Reached, Met::Missed].map(|met| self.met(met).filter(|place| place.kind == kind).count());
+        (reached, reached + missed)
     }
 
     /// `arms 9 of 10 (90.0 %), exits 2 of 2 (100 %)`; kinds that the policy does not have are left out.
@@ -54,21 +58,23 @@ impl Coverage {
     pub fn human(&self, places: &Places) -> String {
         let row =
             |place: &Place| vec![at(place.span, places), word(place.kind).to_owned(), place.text.clone()];
-        let rows: Vec<Vec<String>> = self.missed().map(row).collect();
-        let list = if rows.is_empty() { "" } else { "not reached\n" };
-        format!("covered {}\n{list}{}", self.figures(), columns(&rows, &[], "  "))
+        let mut text = format!("covered {}\n", self.figures());
+        for (met, words) in [(Met::Missed, "not reached"), (Met::Unreachable, UNREACHABLE)] {
+            let rows: Vec<Vec<String>> = self.met(met).map(row).collect();
+            if !rows.is_empty() {
+                let _ = write!(text, "{words}\n{}", columns(&rows, &[], "  "));
+            }
+        }
+        text
     }
 
     pub fn short(&self, places: &Places) -> String {
         let mut text = String::new();
-        for place in self.missed() {
-            let _ = writeln!(
-                text,
-                "{}: not reached: {} {}",
-                at(place.span, places),
-                word(place.kind),
-                place.text
-            );
+        for (met, words) in [(Met::Missed, "not reached"), (Met::Unreachable, UNREACHABLE)] {
+            for place in self.met(met) {
+                let (at, word) = (at(place.span, places), word(place.kind));
+                let _ = writeln!(text, "{at}: {words}: {word} {}", place.text);
+            }
         }
         text
     }
@@ -85,7 +91,7 @@ impl Coverage {
             let share = percent(reached, all).and_then(|share| share.parse::<f64>().ok());
             document.insert(plural.to_owned(), json!({ "reached": reached, "of": all, "percent": share }));
         }
-        let missed = self.missed().map(|place| {
+        let place = |place: &Place| {
             let start = places.start(place.span);
             json!({
                 "kind": word(place.kind),
@@ -94,8 +100,9 @@ impl Coverage {
                 "column": start.column,
                 "text": place.text,
             })
-        });
-        document.insert("not_reached".to_owned(), missed.collect());
+        };
+        document.insert("not_reached".to_owned(), self.met(Met::Missed).map(place).collect());
+        document.insert("unreachable".to_owned(), self.met(Met::Unreachable).map(place).collect());
         document.into()
     }
 }
