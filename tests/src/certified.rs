@@ -49,16 +49,13 @@ policy certificates {{ default drop }} =
 
 /// A balancer with an agent, and echo servers of both families behind it: both of IPv4, then both of IPv6.
 pub fn balancer(policy: &str) -> (Balancer, Vec<Server>) {
-    let mut balancer = Balancer::with_policy(&plan(Arms::Two), policy);
-    balancer.start_agent();
-    let servers = servers(&balancer);
-    (balancer, servers)
+    balancer_with(policy, &[])
 }
 
-/// As `balancer`, where packets come to the agent by AF_XDP sockets.
-pub fn balancer_by_sockets(policy: &str) -> (Balancer, Vec<Server>) {
+/// As `balancer`, by these options of `lbctl apply` beside its own.
+pub fn balancer_with(policy: &str, options: &[&str]) -> (Balancer, Vec<Server>) {
     let mut balancer = Balancer::new(&plan(Arms::Two));
-    let output = balancer.apply_command(policy).arg("--af-xdp").output().expect("lbctl runs");
+    let output = balancer.apply_command(policy).args(options).output().expect("lbctl runs");
     assert!(output.status.success(), "apply failed: {}", told(&output));
     balancer.start_agent();
     let servers = servers(&balancer);
@@ -93,7 +90,7 @@ pub fn client(namespace: &Namespace, service: SocketAddr, wait: Duration) -> Udp
 
 /// Sends a payload and waits for its echo; those of earlier ones that come late are passed over.
 pub fn asks(socket: &UdpSocket, payload: &[u8]) -> bool {
-    let mut back = [0; 2_048];
+    let mut back = [0; 16_384];
     if socket.send(payload).is_err() {
         return false;
     }

@@ -4,13 +4,17 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use ebpf_runtime::lab::Server;
+use ebpf_runtime::lab::{HOST_DEVICE, Server};
+use lb_abi::maps::PUNT_FRAME;
+use lb_abi::trailer::TRAILER_BYTES;
 use lb_tests::balancer::addresses;
-use lb_tests::certified::{PORT, asks, balancer, balancer_by_sockets, client, policy, service};
+use lb_tests::certified::{PORT, asks, balancer, balancer_with, client, policy, service};
 use lb_tests::signer::Signer;
 
 const SOON: Duration = Duration::from_millis(500);
 const LONG: Duration = Duration::from_secs(3);
+/// The most that a veth takes whose other end has a program of XDP in its driver.
+const JUMBO: u32 = 3_506;
 
 #[test]
 fn who_signs_is_served_and_nobody_else() {
@@ -58,7 +62,8 @@ fn who_signs_is_served_and_nobody_else() {
 #[test]
 fn packets_come_by_sockets_too() {
     let signer = Signer::new(0, 1);
-    let (balancer, _servers) = balancer_by_sockets(&policy(&[&signer], "verify every packet; replay 30s"));
+    let (balancer, _servers) =
+        balancer_with(&policy(&[&signer], "verify every packet; replay 30s"), &["--af-xdp"]);
     let socket = client(&balancer.lab.clients[0].namespace, service(), LONG);
     for number in 0..50u8 {
         assert!(asks(&socket, &signer.sign(&[number])), "packet {number}: {}", balancer.agent_log());
@@ -67,6 +72,40 @@ fn packets_come_by_sockets_too() {
     forged[0] ^= 1;
     assert!(!asks(&client(&balancer.lab.clients[0].namespace, service(), SOON), &forged));
     assert_eq!(balancer.reason("signatures to check"), 51);
+}
+
+/// What does not fit the record is dropped and counted as that; the longest that does is served, and so are all others.
+#[test]
+fn a_frame_too_long_to_be_handed_over_disturbs_nobody() {
+    let (known, other) = (Signer::new(0, 1), Signer::new(1, 2));
+    // A driver gives XDP no frame that is much longer than the record; the network stack does.
+    let policy = policy(&[&known, &other], "verify once per session; replay 30s");
+    let (balancer, servers) = balancer_with(&policy, &["--mode", "generic"]);
+    let lab = &balancer.lab;
+    for host in lab.clients.iter().chain(&lab.backends) {
+        lab.balancer.mtu(&host.by, JUMBO).unwrap();
+        // A device takes four bytes more than its MTU, those of a VLAN tag.
+        host.namespace.mtu(HOST_DEVICE, JUMBO + 4).unwrap();
+    }
+    let host = &lab.clients[0].namespace;
+    // Of an Ethernet frame over IPv4, in front of the payload.
+    let payload = |signer: &Signer, frame: usize| signer.sign(&vec![7; frame - 42 - TRAILER_BYTES]);
+    let session = client(host, service(), LONG);
+    assert!(asks(&session, &known.sign(b"before")));
+    let long = client(host, service(), SOON);
+    for more in 1..=3 {
+        assert!(!asks(&long, &payload(&other, PUNT_FRAME + more)), "{more} bytes more");
+        assert!(asks(&session, &known.sign(&[more as u8])), "a session next to it");
+    }
+    assert_eq!(balancer.reason("too long to verify"), 3);
+    assert_eq!(servers.iter().map(Server::seen).sum::<u64>(), 4);
+    let long = client(host, service(), LONG);
+    assert!(asks(&long, &payload(&other, PUNT_FRAME)), "{}", balancer.agent_log());
+    // In session nothing is handed over.
+    assert!(asks(&long, &payload(&other, PUNT_FRAME + 1)), "in session");
+    assert_eq!(balancer.reason("too long to verify"), 3);
+    let slow = &balancer.status()["slow_path"];
+    assert_eq!((&slow["accepted"], &slow["invalid"]), (&2.into(), &0.into()), "{slow}");
 }
 
 /// Established sessions go on without an agent; new ones wait, and are served when it returns.

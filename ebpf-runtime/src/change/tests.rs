@@ -10,7 +10,7 @@ use super::common::counting;
 use crate::Error;
 use crate::apply::{Applied, ApplyOptions, Swap};
 use crate::instance::Instance;
-use crate::lab::{Arms, Lab, Plan};
+use crate::lab::{Arms, HOST_DEVICE, Lab, Plan};
 use crate::net;
 use crate::paths::Paths;
 use crate::pinned;
@@ -104,16 +104,7 @@ fn another_hash_key_is_another_program() {
 #[test]
 fn a_peer_with_too_large_an_mtu_is_told_apart_from_a_driver_without_xdp() {
     let lab = network();
-    let client = &lab.clients[0].namespace;
-    client
-        .run(|| {
-            let set = net::ask(async |handle| {
-                let link = rtnetlink::LinkUnspec::new_with_name(crate::lab::HOST_DEVICE).mtu(9000).build();
-                handle.link().set(link).execute().await
-            });
-            set.unwrap();
-        })
-        .unwrap();
+    lab.clients[0].namespace.mtu(HOST_DEVICE, 9000).unwrap();
     let error = apply(&lab, &counting(&[1], END_PASS), &options()).unwrap_err();
     assert!(matches!(&error, Error::Mtu { device, max: 3506, .. } if device == "wan0"), "{error}");
 }

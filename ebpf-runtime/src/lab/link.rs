@@ -117,6 +117,13 @@ impl Namespace {
         })
     }
 
+    pub fn mtu(&self, device: &str, mtu: u32) -> Result<(), Error> {
+        let link = LinkUnspec::new_with_name(device).mtu(mtu).build();
+        self.netlink(&format!("set the MTU of {device} of {}", self.name()), async |handle| {
+            handle.link().set(link).execute().await
+        })
+    }
+
     /// Deletes a device, and with a veth its peer.
     pub fn delete(&self, device: &str) -> Result<(), Error> {
         let index = self.index(device)?;
