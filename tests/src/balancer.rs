@@ -12,6 +12,8 @@ use ebpf_runtime::lab::{Arms, Lab, Plan};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::sockets::WAIT;
+
 /// A lab whose balancer runs a policy. Dropping it detaches the policy and takes the lab down.
 #[derive(Debug)]
 pub struct Balancer {
@@ -102,7 +104,7 @@ impl Balancer {
         self.agent = Some(command.spawn().expect("the agent starts"));
         let wanted = self.agent.as_ref().map(|agent| u64::from(agent.id()));
         let serves = || self.status()["agent"].as_u64() == wanted;
-        assert!(eventually(Duration::from_secs(5), serves), "no agent serves: {}", self.agent_log());
+        assert!(eventually(WAIT, serves), "no agent serves: {}", self.agent_log());
     }
 
     /// `kill -9`, and waits for the end.

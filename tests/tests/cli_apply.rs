@@ -294,5 +294,5 @@ fn apply_starts_an_agent_of_its_own_session_that_ends_with_the_instance() {
     // Where nobody reaps orphans, what ended stays as a zombie.
     let stat = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
     let ended = || stat().map_or(true, |stat| stat.contains(") Z "));
-    assert!(lb_tests::balancer::eventually(std::time::Duration::from_secs(5), ended), "the agent runs on");
+    assert!(lb_tests::balancer::eventually(lb_tests::sockets::WAIT, ended), "the agent runs on");
 }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::Duration;
 
 use aya::maps::loaded_maps;
 use aya::programs::loaded_programs;
 use lb_tests::balancer::{eventually, must_be_root};
 use lb_tests::cli::{Desk, Ran};
+use lb_tests::sockets::WAIT;
 use serde_json::Value;
 
 #[test]
@@ -101,7 +101,7 @@ fn the_agent_of_the_demo_goes_with_it() {
     assert!(fs::exists(format!("/proc/{agent}")).unwrap());
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(eventually(Duration::from_secs(10), || !fs::exists(format!("/proc/{agent}")).unwrap()));
+    assert!(eventually(WAIT, || !fs::exists(format!("/proc/{agent}")).unwrap()));
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains("lbctl-lab"), "{mounts}");
 }
@@ -138,7 +138,7 @@ fn kill_9_in_the_midst_leaves_nothing() {
     assert!(held.len() >= 5, "no programs and maps were seen: {held:?}");
 
     let still = || held.iter().copied().filter(|one| exist().contains(one)).collect::<Vec<_>>();
-    assert!(eventually(Duration::from_secs(10), || still().is_empty()), "still there: {:?}", still());
+    assert!(eventually(WAIT, || still().is_empty()), "still there: {:?}", still());
     let mounts = fs::read_to_string("/proc/mounts").unwrap();
     assert!(!mounts.contains("lbctl-lab"), "{mounts}");
 }

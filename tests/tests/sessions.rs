@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
 
 use ebpf_runtime::lab::{Arms, Host, Plan, Server};
 use lb_tests::balancer::{Balancer, addresses, eventually, told};
 use lb_tests::cli::{Desk, Ran};
+use lb_tests::sockets::WAIT;
 use serde_json::Value;
 
 /// Where `sessions.lbp` and the imported file have their backends.
@@ -63,7 +63,7 @@ fn send(desk: &Desk, host: &Host, args: &[&str]) -> Value {
 
 /// Who answers a client, by the first word of what it is sent.
 fn who(desk: &Desk, host: &Host, args: &[&str]) -> Vec<String> {
-    let mut command = desk.command(&["send", "--rate", "50", "--timeout", "400ms"]);
+    let mut command = desk.command(&["send", "--rate", "50", "--timeout", "20s"]);
     command.args(args);
     host.namespace.place(&mut command).unwrap();
     let ran: Ran = command.output().expect("lbctl runs").into();
@@ -228,7 +228,7 @@ fn the_hero_lets_partners_in_who_sign_every_packet() {
     assert_eq!(who(&desk, partner, &to("[2001:db8:f::10]:8080")), ["g1"; 3], "{}", balancer.agent_log());
     // Every packet's signature counts, also in session; and partners alone are asked for one.
     let from = ["--from", "198.51.100.7:40000"];
-    assert_eq!(send(&desk, partner, &[&to("203.0.113.10:8080")[..], &from].concat())["answered"], 3);
+    assert_eq!(who(&desk, partner, &[&to("203.0.113.10:8080")[..], &from].concat()).len(), 3);
     let forged = [&to("203.0.113.10:8080")[..], &from, &["--forge"]].concat();
     assert_eq!(send(&desk, partner, &forged)["answered"], 0);
     assert_eq!(send(&desk, stranger, &to("203.0.113.10:8080"))["answered"], 0);
@@ -272,7 +272,7 @@ fn an_imported_balancer_is_applied_from_a_pipe_and_serves() {
         balancer.lab.balancer.run(find).unwrap()
     };
     let key = || in_balancer(&|path| std::fs::read(path).ok());
-    assert!(eventually(Duration::from_secs(5), || key().is_some()), "{}", balancer.agent_log());
+    assert!(eventually(WAIT, || key().is_some()), "{}", balancer.agent_log());
     let mode =
         in_balancer(&|path| Some(vec![(std::fs::metadata(path).ok()?.permissions().mode() & 0o77) as u8]));
     assert_eq!(mode, Some(vec![0]), "others may read the key");
