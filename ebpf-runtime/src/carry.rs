@@ -164,7 +164,8 @@ pub(crate) fn counters(from: &Maps, to: &Maps) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use lb_abi::bundle::{Image, Limit, Tracker};
+    use lb_abi::bundle::{Authority, Certificate, Image, Limit, Pool, Tracker};
+    use lb_abi::image::OP_VERIFY;
 
     use super::*;
     use crate::generation::Generation;
@@ -181,6 +182,29 @@ mod tests {
                 Limit { identity: 2, name: name(), max: most },
             ],
             ..Image::default()
+        }
+    }
+
+    /// A policy that remembers so many signatures, and sessions of so many certificates.
+    fn certified(replays: u64, certificates: u64) -> Image {
+        let name = || "x".to_owned();
+        let authority = Authority { identity: 1, name: name(), replay: Some(1_000_000_000), checks: replays };
+        let certificate = |identity| Certificate {
+            identity,
+            authority: 0,
+            id: 0,
+            hash: [0; 32],
+            key: None,
+            valid: None,
+            revoked: false,
+            name: name(),
+        };
+        Image {
+            ops: 1 << OP_VERIFY,
+            authorities: vec![authority],
+            certificates: (0..certificates).map(certificate).collect(),
+            pools: (0..8).map(|identity| Pool { identity, name: name() }).collect(),
+            ..image(100)
         }
     }
 
@@ -228,6 +252,44 @@ mod tests {
             assert_eq!(found, [Some(10), Some(20), Some(30), Some(10), Some(20)], "{which:?}");
         }
         assert_eq!(bpf::lookup::<LimitKey, u64>(new.maps.fd(Which::LimitKeys), &key).unwrap(), Some(77));
+    }
+
+    #[test]
+    fn sessions_and_signatures_move_into_larger_tables_and_what_is_newer_stays() {
+        let old = plane(&certified(1_000, 10), None);
+        let sessions = |maps: &Maps, number: u32, last: u32| {
+            let key = SessionKey { cert: number, ..SessionKey::default() };
+            bpf::update(maps.fd(Which::Sessions), &key, &Session { last, ..Session::default() }, bpf::ANY)
+                .unwrap();
+        };
+        let signatures = |maps: &Maps, number: u64, until: u64| {
+            let key = ReplayKey { authority: number, ..ReplayKey::default() };
+            bpf::update(maps.fd(Which::Replays), &key, &until, bpf::ANY).unwrap();
+        };
+        for number in 0..500 {
+            sessions(&old.maps, number, 10);
+            signatures(&old.maps, number.into(), 10);
+        }
+        let new = plane(&certified(100_000, 500), Some(&old.maps));
+        before_switch(&old.maps, &new.maps).unwrap();
+        for which in [Which::Sessions, Which::Replays] {
+            assert!(replaced(&old.maps, &new.maps, which).unwrap(), "{which:?}");
+        }
+        for (maps, number, at) in [(&old.maps, 1, 20), (&old.maps, 501, 20), (&new.maps, 2, 30)] {
+            sessions(maps, number, at);
+            signatures(maps, number.into(), at.into());
+        }
+        after_switch(&old.maps, &new.maps).unwrap();
+        let found = [0, 1, 2, 499, 501].map(|number| {
+            let key = SessionKey { cert: number, ..SessionKey::default() };
+            let session = bpf::lookup::<_, Session>(new.maps.fd(Which::Sessions), &key).unwrap();
+            let key = ReplayKey { authority: number.into(), ..ReplayKey::default() };
+            (
+                session.unwrap().last,
+                bpf::lookup::<_, u64>(new.maps.fd(Which::Replays), &key).unwrap().unwrap(),
+            )
+        });
+        assert_eq!(found, [(10, 10), (20, 20), (30, 30), (10, 10), (20, 20)]);
     }
 
     #[test]

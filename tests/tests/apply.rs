@@ -2,13 +2,16 @@
 //! every process killed. Never what a policy does to a packet.
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ebpf_runtime::lab::{Arms, ConstantProgram, Lab, Server, Verdict};
-use lb_tests::balancer::{Balancer, eventually, plan, told};
+use lb_tests::balancer::{Balancer, eventually, lbctl_binary, plan, told};
+use lb_tests::certified;
+use lb_tests::signer::Signer;
 use lb_tests::sockets::{Snmp, WAIT, any, connect, exchange, tcp_transfer};
+use serde_json::Value;
 
 const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
@@ -130,6 +133,68 @@ fn applies_under_traffic_lose_nothing_and_keep_every_flow() {
 }
 
 /// An arm keeps what it has counted when arms before it come and go.
+/// Tables that are too small for the next policy are made anew, with what they hold: a certificate keeps its backend, and
+/// a signature that was accepted is not accepted again.
+#[test]
+fn sessions_and_signatures_move_into_larger_tables() {
+    let signers: Vec<Signer> = (0..250).map(|number| Signer::new(number, number + 1)).collect();
+    let known = &signers[0];
+    let small = certified::policy(
+        &[known],
+        "verify once per session; replay 60s; checks 50 pkt/s; checks_per_source 50 pkt/s",
+    );
+    let large = certified::policy(&signers.iter().collect::<Vec<_>>(), "verify once per session; replay 10m")
+        .replace("max 64 }", "max 100_000 }")
+        .replace("\nside servers", &format!("{}\nside servers", spare_pools(4)));
+    let (mut balancer, servers) = certified::balancer(&small);
+    let ask = |balancer: &Balancer, payload: &[u8]| {
+        let host = &balancer.lab.clients[0].namespace;
+        let socket = certified::client(host, certified::service(), Duration::from_secs(1));
+        (certified::asks(&socket, payload), socket)
+    };
+    let seen = || servers.iter().map(Server::seen).collect::<Vec<u64>>();
+    let first = known.sign(b"first");
+    let (is_served, old) = ask(&balancer, &first);
+    assert!(is_served, "{}", balancer.agent_log());
+    assert!(!ask(&balancer, &first).0, "it is a replay");
+    assert_eq!(seen(), [1, 0, 0, 0]);
+    let sizes = tables(&balancer, &small).into_iter().zip(tables(&balancer, &large));
+    let sizes: Vec<(u64, u64)> = sizes.collect();
+    assert!(sizes.len() == 4 && sizes.iter().all(|(small, large)| small < large), "{sizes:?}");
+    balancer.apply(&large);
+
+    // The flow goes on, new ones go where the session is, and nobody is next in turn.
+    assert!(certified::asks(&old, &known.sign(b"on")), "the flow");
+    assert!(ask(&balancer, &known.sign(b"again")).0, "{}", balancer.agent_log());
+    assert_eq!(seen(), [3, 0, 0, 0]);
+    assert!(!ask(&balancer, &first).0, "it is a replay still");
+    assert_eq!(balancer.tally("replayed"), 2 + 2, "exit and counter");
+    assert!(ask(&balancer, &signers[249].sign(b"new")).0);
+    assert_eq!(balancer.status()["slow_path"]["sessions_begun"], 2);
+    assert_eq!(seen(), [3, 1, 0, 0]);
+}
+
+/// Entries of the maps that hold sessions, signatures and flows under a policy.
+fn tables(balancer: &Balancer, policy: &str) -> Vec<u64> {
+    let file = balancer.write("sized.lbp", policy);
+    let output = Command::new(lbctl_binary()).arg("compile").arg(file).arg("--json").output().unwrap();
+    let compiled: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", told(&output)));
+    let maps = compiled["maps"].as_array().expect("maps");
+    let entries = |name| maps.iter().find(|map| map["name"] == name).expect("the map")["entries"].as_u64();
+    ["SESSIONS", "REPLAYS", "FLOWS_NEW", "FLOWS_ANSWERED"].into_iter().filter_map(entries).collect()
+}
+
+/// Pools that nobody is sent to, each with room for every certificate's session.
+fn spare_pools(count: usize) -> String {
+    let pool = |number| {
+        format!(
+            "pool spare{number} {{ pick round-robin; via nat; source 10.9.0.1; ports 40000-40999; backend s{number} 10.3.0.{number} }}\n"
+        )
+    };
+    (1..=count).map(pool).collect()
+}
+
 #[test]
 fn counts_belong_to_arms_and_not_to_places() {
     let mut balancer = Balancer::with_policy(&plan(Arms::Two), &policy(""));
