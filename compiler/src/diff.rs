@@ -19,6 +19,7 @@ mod settings;
 mod slots;
 mod told;
 mod trace;
+mod uses;
 mod values;
 mod weight;
 mod witness;

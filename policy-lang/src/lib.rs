@@ -21,6 +21,7 @@ mod validity;
 mod value;
 
 pub use validity::validity;
+pub use value::quantity::grouped;
 
 /// Certificates and keys as their files hold them, for those who make and show them.
 pub mod certificate {

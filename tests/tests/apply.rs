@@ -147,16 +147,16 @@ fn sessions_and_signatures_move_into_larger_tables() {
         .replace("max 64 }", "max 100_000 }")
         .replace("\nside servers", &format!("{}\nside servers", spare_pools(4)));
     let (mut balancer, servers) = certified::balancer(&small);
-    let ask = |balancer: &Balancer, payload: &[u8]| {
-        let host = &balancer.lab.clients[0].namespace;
-        let socket = certified::client(host, certified::service(), Duration::from_secs(1));
+    let ask = |balancer: &Balancer, payload: &[u8], wait: Duration| {
+        let socket = certified::client(&balancer.lab.clients[0].namespace, certified::service(), wait);
         (certified::asks(&socket, payload), socket)
     };
+    const SOON: Duration = Duration::from_millis(500);
     let seen = || servers.iter().map(Server::seen).collect::<Vec<u64>>();
     let first = known.sign(b"first");
-    let (is_served, old) = ask(&balancer, &first);
+    let (is_served, old) = ask(&balancer, &first, WAIT);
     assert!(is_served, "{}", balancer.agent_log());
-    assert!(!ask(&balancer, &first).0, "it is a replay");
+    assert!(!ask(&balancer, &first, SOON).0, "it is a replay");
     assert_eq!(seen(), [1, 0, 0, 0]);
     let sizes = tables(&balancer, &small).into_iter().zip(tables(&balancer, &large));
     let sizes: Vec<(u64, u64)> = sizes.collect();
@@ -165,11 +165,11 @@ fn sessions_and_signatures_move_into_larger_tables() {
 
     // The flow goes on, new ones go where the session is, and nobody is next in turn.
     assert!(certified::asks(&old, &known.sign(b"on")), "the flow");
-    assert!(ask(&balancer, &known.sign(b"again")).0, "{}", balancer.agent_log());
+    assert!(ask(&balancer, &known.sign(b"again"), WAIT).0, "{}", balancer.agent_log());
     assert_eq!(seen(), [3, 0, 0, 0]);
-    assert!(!ask(&balancer, &first).0, "it is a replay still");
+    assert!(!ask(&balancer, &first, SOON).0, "it is a replay still");
     assert_eq!(balancer.tally("replayed"), 2 + 2, "exit and counter");
-    assert!(ask(&balancer, &signers[249].sign(b"new")).0);
+    assert!(ask(&balancer, &signers[249].sign(b"new"), WAIT).0);
     assert_eq!(balancer.status()["slow_path"]["sessions_begun"], 2);
     assert_eq!(seen(), [3, 1, 0, 0]);
 }

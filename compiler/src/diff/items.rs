@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use policy_lang::grouped;
 use policy_lang::policy::{
     Authority, Every, EveryMode, Limit, LimitUnit, Mapper, MapperProtocol, Policy, Pool, Set, StageKind,
     Synguard, TrackKey, Tracker,
@@ -267,8 +268,8 @@ fn limit(limit: &Limit) -> Vec<Setting> {
     vec![
         ("per", key.unwrap_or_else(|| "everything".to_owned())),
         ("rate", per(limit.rate, unit, limit.per)),
-        ("burst", format!("{} {unit}", limit.burst)),
-        ("max", limit.key.and(limit.max).map_or_else(String::new, |max| max.to_string())),
+        ("burst", format!("{} {unit}", grouped(limit.burst))),
+        ("max", limit.key.and(limit.max).map_or_else(String::new, |max| grouped(max.into()))),
     ]
 }
 
@@ -282,7 +283,7 @@ fn tracker(tracker: &Tracker) -> Vec<Setting> {
         ("idle tcp", duration(tracker.idle_tcp)),
         ("idle udp", duration(tracker.idle_udp)),
         ("half_open", duration(tracker.half_open)),
-        ("max", tracker.max.to_string()),
+        ("max", grouped(tracker.max.into())),
     ]
 }
 
@@ -290,7 +291,7 @@ fn dynamic_set(set: &Set) -> Vec<Setting> {
     let ttl = set.dynamic.and_then(|dynamic| dynamic.ttl);
     vec![
         ("ttl", ttl.map_or_else(|| "none".to_owned(), duration)),
-        ("max", set.max.map_or_else(String::new, |max| max.to_string())),
+        ("max", set.max.map_or_else(String::new, |max| grouped(max.into()))),
     ]
 }
 
@@ -324,7 +325,7 @@ fn mapper(mapper: &Mapper) -> Vec<Setting> {
     };
     vec![
         ("protocol", protocol.to_owned()),
-        ("max", mapper.max.to_string()),
+        ("max", grouped(mapper.max.into())),
         ("idle", duration(mapper.idle)),
         ("wait", duration(mapper.wait)),
     ]
@@ -346,13 +347,14 @@ fn every(every: &Every) -> Vec<Setting> {
 /// A rate over the shortest of a second, a minute and an hour that takes whole units, so that equal rates read the same.
 fn per(count: u64, unit: &str, time: Duration) -> String {
     let time = time.as_nanos().max(1);
+    let written = |count: u128| u64::try_from(count).map_or_else(|_| count.to_string(), grouped);
     for (second, letter) in [(1, "s"), (60, "min"), (3_600, "h")] {
         let scaled = u128::from(count) * second * 1_000_000_000;
         if scaled.is_multiple_of(time) {
-            return format!("{} {unit}/{letter}", scaled / time);
+            return format!("{} {unit}/{letter}", written(scaled / time));
         }
     }
-    format!("{count} {unit} in {}", duration(Duration::from_nanos(time as u64)))
+    format!("{} {unit} in {}", grouped(count), duration(Duration::from_nanos(time as u64)))
 }
 
 /// In the largest unit that takes it whole.
@@ -373,6 +375,7 @@ mod tests {
     #[test]
     fn equal_rates_read_the_same() {
         assert_eq!(per(60, "pkt", Duration::from_secs(60)), "1 pkt/s");
+        assert_eq!(per(20_000, "pkt", Duration::from_secs(1)), "20_000 pkt/s");
         assert_eq!(per(7, "conn", Duration::from_secs(3_600)), "7 conn/h");
         assert_eq!(per(90, "conn", Duration::from_secs(3_600)), per(3, "conn", Duration::from_secs(120)));
     }

@@ -1,11 +1,13 @@
 //! Owns the numbers and names that two policies share for what guards name: trackers, interfaces, certificates and sets
 //! filled at run time, and what each number is called. Never items that stages alone name.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use policy_lang::policy::{AuthorityId, Certificate, InterfaceId, Policy, Signed};
 
 use super::items::{Item, Items, Kind};
+use super::uses::uses;
 use crate::lower::numbering::Numbering;
 
 /// Numbers of both policies.
@@ -166,7 +168,7 @@ impl<'p> Joint<'p> {
     }
 }
 
-/// By name, and what is left over by its settings; of items of these numbers.
+/// By name, and what is left over by its settings and its uses; of items of these numbers.
 fn one_by_one(kind: Kind, [olds, news]: [Vec<u32>; 2], items: &Items<'_>) -> Vec<(Item, Item)> {
     let mut left: BTreeSet<Item> = olds.into_iter().map(|index| Item { kind, new: false, index }).collect();
     let mut same = Vec::new();
@@ -180,9 +182,20 @@ fn one_by_one(kind: Kind, [olds, news]: [Vec<u32>; 2], items: &Items<'_>) -> Vec
             None => unnamed.push(new),
         }
     }
-    for new in unnamed {
+    let [of_old, of_new] =
+        [left.iter().copied().collect(), unnamed.clone()].map(|renamed| uses(&renamed, items));
+    let mut pairs = Vec::new();
+    for &new in &unnamed {
         let settings = items.settings(new);
-        if let Some(old) = left.iter().copied().find(|&old| items.settings(old) == settings) {
+        for &old in left.iter().filter(|&&old| items.settings(old) == settings) {
+            pairs.push((of_old.shared(old, &of_new, new), old, new));
+        }
+    }
+    // Those that are used alike first; of equals the first that is declared.
+    pairs.sort_by_key(|&(shared, old, new)| (Reverse(shared), new, old));
+    let mut taken = BTreeSet::new();
+    for (_, old, new) in pairs {
+        if left.contains(&old) && taken.insert(new) {
             left.remove(&old);
             same.push((old, new));
         }

@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 
+use policy_lang::grouped;
 use policy_lang::policy::{Backend, Health, HealthCheck, Pick, Pool, Via};
 
 use super::items::{Setting, duration};
@@ -26,8 +27,8 @@ pub fn pool(pool: &Pool) -> Vec<Setting> {
         Pick::RoundRobin => "round-robin".to_owned(),
         Pick::Random => "random".to_owned(),
         Pick::Source => "source".to_owned(),
-        Pick::Maglev { slots, by_flow: true } => format!("maglev {slots} by flow"),
-        Pick::Maglev { slots, by_flow: false } => format!("maglev {slots} by src"),
+        Pick::Maglev { slots, by_flow: true } => format!("maglev {} by flow", grouped(slots.into())),
+        Pick::Maglev { slots, by_flow: false } => format!("maglev {} by src", grouped(slots.into())),
         Pick::LeastConnections => "least-connections".to_owned(),
         Pick::Certificate => "hash by cert".to_owned(),
     };
@@ -58,8 +59,8 @@ fn caps(pool: &Pool, address: impl Fn(&Backend) -> Option<Address>) -> String {
         pool.backends.iter().filter_map(|backend| address(backend).zip(backend.max_conn)).collect();
     caps.sort_unstable();
     let words = caps.iter().map(|&((addr, port), cap)| match port {
-        0 => format!("{addr} {cap}"),
-        _ => format!("{} {cap}", SocketAddr::new(addr, port)),
+        0 => format!("{addr} {}", grouped(cap.into())),
+        _ => format!("{} {}", SocketAddr::new(addr, port), grouped(cap.into())),
     });
     words.collect::<Vec<_>>().join(", ")
 }

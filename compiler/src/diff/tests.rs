@@ -179,6 +179,36 @@ fn a_set_filled_at_run_time_is_itself_under_another_name() {
     assert!(!diff(&old, &swapped).is_equal());
 }
 
+/// Those with the same settings are told apart by what they are used for, not by their order.
+#[test]
+fn items_that_are_renamed_and_reordered_are_found_by_their_uses() {
+    let sets = "set bad : addr dynamic max 64\nset worse : addr dynamic max 64\n\
+                track known { idle tcp 5m; max 64 }\ntrack others { idle tcp 5m; max 64 }\n";
+    let chain = "match { src in worse and tcp.dport == 80 -> drop; src in bad -> pass; \
+                 flow in others -> limit calm (exceed -> ban worse -> drop) -> pass; flow in known -> forward; \
+                 to web -> track known -> forward; else -> track others -> forward }";
+    let old = policy(chain).replace("vip web", &format!("{sets}vip web"));
+    // In the order in which they are declared each would be taken for the other.
+    let new = [("bad", "sly"), ("worse", "evil"), ("known", "mine"), ("others", "all")]
+        .iter()
+        .fold(old.clone(), |text, (from, to)| text.replace(from, to));
+    let swapped = |text: &str, one: &str, other: &str| {
+        let mut lines: Vec<&str> = text.lines().collect();
+        let [one, other] =
+            [one, other].map(|start| lines.iter().position(|line| line.starts_with(start)).unwrap());
+        lines.swap(one, other);
+        lines.join("\n") + "\n"
+    };
+    let new = swapped(&swapped(&new, "set sly", "set evil"), "track mine", "track all");
+    let report = diff(&old, &new);
+    assert!(report.is_equal(), "{}", told(&report));
+    let lost: Vec<_> = report.lost.iter().map(|lost| format!("{} {}", lost.before, lost.after)).collect();
+    assert!(lost.contains(&"worse evil".to_owned()) && lost.contains(&"known mine".to_owned()), "{lost:?}");
+    // What changed elsewhere does not hide whose name is whose.
+    let report = diff(&old, &new.replace("src in sly -> pass", "src in sly -> drop"));
+    assert_eq!(report.changes.len(), 1, "{}", told(&report));
+}
+
 #[test]
 fn an_end_that_changes_is_told_by_its_region() {
     insta::assert_snapshot!(told(&of_chains(
@@ -213,8 +243,8 @@ fn caps_and_health_checks_are_settings_of_their_pool() {
         changes => panic!("{changes:?}"),
     };
     let capped = old.replace("backend a2 10.0.0.12:8080", "backend a2 10.0.0.12:8080 max_conn 9");
-    let more = capped.replace("max_conn 9", "max_conn 10");
-    let expected = ("max_conn over IPv4", "10.0.0.12:8080 9".to_owned(), "10.0.0.12:8080 10".to_owned());
+    let more = capped.replace("max_conn 9", "max_conn 10_000");
+    let expected = ("max_conn over IPv4", "10.0.0.12:8080 9".to_owned(), "10.0.0.12:8080 10_000".to_owned());
     assert_eq!(settings(&capped, &more), [expected]);
     let checked =
         old.replace("via nat;", "via nat; health tcp { interval 1s; timeout 300ms; fall 3; rise 2 };");

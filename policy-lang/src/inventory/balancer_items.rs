@@ -3,10 +3,11 @@
 
 use super::balancer::{Algorithm, Backend, Balancer, Certificate, Key};
 use super::fields::Placed;
-use super::items::{declaration, grouped, one, setting, word};
+use super::items::{declaration, one, setting, word};
 use crate::ast::{Item, Setting};
 use crate::source::Span;
 use crate::value::date;
+use crate::value::quantity::grouped;
 
 /// What the items are called, unless the file has a name for its pool.
 pub(super) const POOL: &str = "backends";

@@ -72,14 +72,6 @@ pub(super) fn one_line(text: &str) -> String {
     text.chars().map(fold).collect::<String>().trim().to_owned()
 }
 
-/// `65_536`.
-pub(super) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
-    groups.join("_")
-}
-
 /// Addresses that are nobody's, for tests (RFC 5737 and RFC 3849).
 pub(super) fn strangers(v4: bool) -> impl Iterator<Item = IpAddr> {
     (1..=254).map(move |host| match v4 {

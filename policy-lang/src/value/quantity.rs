@@ -20,6 +20,14 @@ pub(crate) fn count(text: &str) -> Result<u64, Fault> {
         .map_err(|_| Fault::new("E0302", format!("`{text}` is too large for any count")))
 }
 
+/// The same way back, as policies write counts: `65_536`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| str::from_utf8(group).ok()).collect();
+    groups.join("_")
+}
+
 /// A count from `low` to `high`, inclusive.
 pub(crate) fn count_in(text: &str, low: u64, high: u64) -> Result<u64, Fault> {
     let value = count(text)?;
