@@ -1,19 +1,21 @@
 //! Owns the guards of a policy as Boolean formulas over sets of one image field each, equal sets being one.
-//! Never an order between guards: that is `region`.
+//! Never an order between guards: that is `region`, nor what the sets hold.
 
-use std::borrow::Cow;
+mod cut;
+mod lists;
+
 use std::collections::HashMap;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use lb_abi::image::Field;
-use policy_lang::policy::{self, AddrSet, Guard, NamePattern, Policy, SideId, Test, Values, VipId};
+use policy_lang::policy::{self, AddrSet, Guard, Policy, SideId, Test, Values, VipId};
 use policy_lang::source::Span;
 
 use super::axis::{Axis, FIXED};
-use super::classes::{Partition, Runs, TooMany};
-use super::nested::Nested;
 use super::numbering::Numbering;
+pub use cut::Classes;
+pub use lists::Free;
+use lists::{AddressSets, Content, Listed};
 
 /// A guard whose comparisons are memberships of sets.
 #[derive(Clone, Debug)]
@@ -51,64 +53,6 @@ pub struct Sets<'p> {
     free_list: Vec<Free>,
     /// Sets from files are free as well.
     is_opaque: bool,
-}
-
-/// Values of an axis other than the addresses.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-enum Listed {
-    /// Inclusive, sorted, disjoint.
-    Ranges(Vec<(u32, u32)>),
-    /// Names that one of these means.
-    Names(Vec<NamePattern>),
-    /// Payloads that begin with one of these.
-    Prefixes(Vec<Vec<u8>>),
-}
-
-/// What `Axis::Free` stands for: that a packet's address is among what the sets hold at run time. It is one choice
-/// wherever a policy asks for the same.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Free {
-    /// `Src` or `Dst`.
-    pub field: Field,
-    pub sets: Vec<String>,
-    /// What is known of their members, where they count as free although they are listed in files.
-    known: Option<Content>,
-}
-
-#[derive(Default)]
-struct AddressSets {
-    by_place: HashMap<*const AddrSet, u32>,
-    by_content: HashMap<Content, u32>,
-    list: Vec<Arc<AddrSet>>,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Content(Arc<AddrSet>);
-
-impl Hash for Content {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.v4.hash(state);
-        self.0.v6.hash(state);
-    }
-}
-
-/// The classes of every axis, by its index.
-pub struct Classes {
-    /// Number of classes.
-    pub counts: Vec<u32>,
-    /// By set: its classes, ascending.
-    pub of_sets: Vec<Vec<Vec<u16>>>,
-    /// Values 0 to `Axis::absent()`; empty for addresses.
-    pub small: [Runs<u32>; FIXED],
-    /// Names that guards ask for, label by label from the last.
-    pub names: Nested<Vec<String>>,
-    /// Beginnings of payloads that guards ask for.
-    pub prefixes: Nested<Vec<u8>>,
-    /// By number.
-    pub free: Vec<Free>,
-    /// `Field::Src` and `Field::Dst`.
-    pub v4: [Runs<u32>; 2],
-    pub v6: [Runs<u128>; 2],
 }
 
 const TCP: u32 = 6;
@@ -199,18 +143,6 @@ impl<'p> Sets<'p> {
 
     pub fn shared(&self, number: u32) -> Arc<Formula> {
         self.shared[number as usize].clone()
-    }
-
-    /// The comparison that first named a set.
-    pub fn place(&self, axis: Axis, set: u32) -> Span {
-        self.places[axis.index()][set as usize]
-    }
-
-    /// The number of a set of addresses that some guard names, by its members.
-    pub fn number(&self, field: Field, addrs: &Arc<AddrSet>) -> Option<u32> {
-        let sets = self.addresses.get(field as usize)?;
-        let known = sets.by_place.get(&Arc::as_ptr(addrs));
-        known.or_else(|| sets.by_content.get(&Content(addrs.clone()))).copied()
     }
 
     fn share(&mut self, shared: Shared, read: impl FnOnce(&mut Self) -> Formula) -> Formula {
@@ -340,145 +272,6 @@ impl<'p> Sets<'p> {
             list.len() as u16 - 1
         });
         Formula::In(Axis::Free(number), 0)
-    }
-
-    /// Membership of a list of values of an axis other than the addresses: inclusive, sorted, disjoint.
-    pub fn ranges(&mut self, axis: impl Into<Axis>, ranges: Vec<(u32, u32)>, span: Span) -> Formula {
-        self.listed(axis.into(), Listed::Ranges(ranges), span)
-    }
-
-    fn listed(&mut self, axis: Axis, listed: Listed, span: Span) -> Formula {
-        let at = axis.index();
-        let set = *self.small[at].entry(listed.clone()).or_insert_with(|| {
-            self.small_lists[at].push(listed);
-            self.places[at].push(span);
-            self.small_lists[at].len() as u32 - 1
-        });
-        Formula::In(axis, set)
-    }
-
-    /// All beginnings of payloads that guards ask for, once each.
-    pub fn prefixes(&self) -> Vec<Vec<u8>> {
-        let lists = self.small_lists[Axis::Payload.index()].iter();
-        let mut all: Vec<Vec<u8>> = lists
-            .flat_map(|listed| match listed {
-                Listed::Prefixes(prefixes) => prefixes.clone(),
-                Listed::Ranges(_) | Listed::Names(_) => Vec::new(),
-            })
-            .collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
-    /// That a payload begins with one of these.
-    pub fn begins(&mut self, prefixes: Vec<Vec<u8>>, span: Span) -> Formula {
-        self.listed(Axis::Payload, Listed::Prefixes(prefixes), span)
-    }
-
-    /// Membership of a set of addresses; the field is `Src` or `Dst`.
-    pub fn addresses(&mut self, field: Field, addrs: &Arc<AddrSet>, span: Span) -> Formula {
-        let at = field as usize;
-        let sets = &mut self.addresses[at];
-        // Looking at the place first reads a list of a million prefixes once, however many guards name it.
-        let set = *sets.by_place.entry(Arc::as_ptr(addrs)).or_insert_with(|| {
-            *sets.by_content.entry(Content(addrs.clone())).or_insert_with(|| {
-                self.places[at].push(span);
-                self.places[at].len() as u32 - 1
-            })
-        });
-        if set as usize == sets.list.len() {
-            sets.list.push(addrs.clone());
-        }
-        // The place stays taken as long as the set is listed; a set equal to a listed one may go.
-        if !Arc::ptr_eq(&sets.list[set as usize], addrs) {
-            sets.by_place.remove(&Arc::as_ptr(addrs));
-        }
-        Formula::In(field.into(), set)
-    }
-
-    /// Cuts every axis into classes; an error names the axis and a set.
-    pub fn classes(&self) -> Result<Classes, (Axis, TooMany)> {
-        let mut classes = Classes {
-            counts: Vec::with_capacity(FIXED + self.free_list.len()),
-            of_sets: Vec::with_capacity(FIXED + self.free_list.len()),
-            small: std::array::from_fn(|_| Runs { runs: Vec::new() }),
-            names: self.nested_names(),
-            prefixes: Nested::new(self.prefixes(), |long, short| long.starts_with(short)),
-            free: self.free_list.clone(),
-            v4: std::array::from_fn(|_| Runs { runs: Vec::new() }),
-            v6: std::array::from_fn(|_| Runs { runs: Vec::new() }),
-        };
-        for axis in (0..FIXED).filter_map(Axis::fixed) {
-            let at = axis.index();
-            let mut partition = Partition::new();
-            let too_many = |error| (axis, error);
-            let sets = if at < 2 {
-                let list = &self.addresses[at].list;
-                let v4 = list.iter().enumerate().map(|(set, addrs)| (set as u32, addrs.v4.as_slice()));
-                classes.v4[at] = partition.sweep(v4, |addr: u32| addr.checked_add(1)).map_err(too_many)?;
-                let v6 = list.iter().enumerate().map(|(set, addrs)| (set as u32, addrs.v6.as_slice()));
-                classes.v6[at] = partition.sweep(v6, |addr: u128| addr.checked_add(1)).map_err(too_many)?;
-                list.len()
-            } else {
-                let list: Vec<_> = self.small_lists[at].iter().map(|listed| classes.places(listed)).collect();
-                let sets = list.iter().enumerate().map(|(set, ranges)| (set as u32, ranges.as_ref()));
-                let domain = axis.domain();
-                let behind = |value: u32| (value < domain).then_some(value + 1);
-                classes.small[at] = partition.sweep(sets, behind).map_err(too_many)?;
-                list.len()
-            };
-            classes.counts.push(partition.count());
-            classes.of_sets.push(partition.classes_of_sets(sets));
-        }
-        for _ in &self.free_list {
-            classes.counts.push(2);
-            classes.of_sets.push(vec![vec![1]]);
-        }
-        Ok(classes)
-    }
-
-    fn nested_names(&self) -> Nested<Vec<String>> {
-        let lists = self.small_lists[Axis::Sni.index()].iter();
-        let names = lists.flat_map(|listed| match listed {
-            Listed::Names(names) => names.iter().map(labels).collect(),
-            Listed::Ranges(_) | Listed::Prefixes(_) => Vec::new(),
-        });
-        Nested::new(names.collect(), |long: &Vec<String>, short| long.starts_with(short))
-    }
-}
-
-/// The labels of a name, the last one first.
-fn labels(pattern: &NamePattern) -> Vec<String> {
-    pattern.name.rsplit('.').map(str::to_owned).collect()
-}
-
-impl Classes {
-    /// A list of values as ranges of numbers.
-    fn places<'l>(&self, listed: &'l Listed) -> Cow<'l, [(u32, u32)]> {
-        let mut ranges: Vec<(u32, u32)> = match listed {
-            Listed::Ranges(ranges) => return Cow::Borrowed(ranges),
-            Listed::Names(names) => {
-                let places = names.iter().filter_map(|pattern| {
-                    let (itself, last) = self.names.places(&labels(pattern))?;
-                    Some(if pattern.below { (itself + 1, last) } else { (itself, itself) })
-                });
-                places.collect()
-            }
-            Listed::Prefixes(prefixes) => {
-                prefixes.iter().filter_map(|prefix| self.prefixes.places(prefix)).collect()
-            }
-        };
-        ranges.sort_unstable();
-        // Runs of places lie in each other or apart.
-        let mut apart: Vec<(u32, u32)> = Vec::new();
-        for (first, last) in ranges {
-            match apart.last_mut() {
-                Some(before) if first <= before.1 + 1 => before.1 = before.1.max(last),
-                _ => apart.push((first, last)),
-            }
-        }
-        Cow::Owned(apart)
     }
 }
 
