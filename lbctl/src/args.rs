@@ -91,6 +91,14 @@ impl FormatArgs {
     }
 }
 
+/// For verbs that say one thing, to people or to programs.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub struct JsonArgs {
+    /// One JSON document on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Which instance of lbctl on this host.
 #[derive(clap::Args, Debug)]
 pub struct InstanceArgs {

@@ -41,6 +41,22 @@ pub fn plan(arms: Arms) -> Plan {
     }
 }
 
+/// The backends of `plan` as a pool of echo servers, and the sides. `source`: as whom it talks to them, where not as the
+/// clients themselves.
+pub fn echoes(source: &str) -> String {
+    format!(
+        "pool echoes {{
+  pick round-robin; via nat{source}
+  backend b1 10.1.0.1, fd01::1
+  backend b2 10.1.0.2, fd01::2
+}}
+
+side servers when src in echoes
+side clients otherwise
+"
+    )
+}
+
 impl Balancer {
     /// Builds the lab. Without root this fails with a message that says so: a test that cannot run is a failed test.
     pub fn new(plan: &Plan) -> Balancer {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ebpf_runtime::lab::{Arms, Namespace, Server};
 
-use crate::balancer::{Balancer, addresses, plan, told};
+use crate::balancer::{Balancer, addresses, echoes, plan, told};
 use crate::signer::Signer;
 
 /// Of the service and its servers.
@@ -25,15 +25,7 @@ authority devices {{
   {settings}
 }}
 track sessions {{ key cert; idle 60s; max 64 }}
-pool echoes {{
-  pick round-robin; via nat; source 10.9.0.1, fd09::1; ports 1024-30000
-  backend b1 10.1.0.1, fd01::1
-  backend b2 10.1.0.2, fd01::2
-}}
-
-side servers when src in echoes
-side clients otherwise
-
+{}
 policy certificates {{ default drop }} =
   match {{
     from servers -> translate back -> forward
@@ -43,7 +35,8 @@ policy certificates {{ default drop }} =
     else         -> drop
   }}
 ",
-        keys.join("\n  ")
+        keys.join("\n  "),
+        echoes("; source 10.9.0.1, fd09::1; ports 1024-30000")
     )
 }
 

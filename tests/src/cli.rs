@@ -13,6 +13,17 @@ use tempfile::TempDir;
 
 use crate::balancer::lbctl_binary;
 
+/// A policy that nothing is to be said about.
+pub const SOUND: &str = "\
+lbp 1
+set office : net = { 198.51.100.0/24, 2001:db8:100::/48 }
+policy p { default drop } =
+  match {
+    src in office -> pass
+    else          -> drop
+  }
+";
+
 /// A directory in which `lbctl` runs, so that every path in its messages is relative.
 #[derive(Debug)]
 pub struct Desk {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ebpf_runtime::lab::{Arms, ConstantProgram, Lab, Server, Verdict};
-use lb_tests::balancer::{Balancer, eventually, lbctl_binary, plan, told};
+use lb_tests::balancer::{Balancer, echoes, eventually, lbctl_binary, plan, told};
 use lb_tests::certified;
 use lb_tests::signer::Signer;
 use lb_tests::sockets::{Snmp, WAIT, any, connect, exchange, tcp_transfer};
@@ -23,15 +23,7 @@ fn policy(more: &str) -> String {
 
 vip front {{ address 203.0.113.10, 2001:db8:f::10 }}
 track flows {{ idle tcp 5m, udp 30s; half_open 5s; max 10_000 }}
-pool echoes {{
-  pick round-robin; via nat; source 10.9.0.1, fd09::1; ports 20000-29999
-  backend b1 10.1.0.1, fd01::1
-  backend b2 10.1.0.2, fd01::2
-}}
-
-side servers when src in echoes
-side clients otherwise
-
+{}
 policy nat {{ default drop }} =
   match {{
     {more}
@@ -40,7 +32,8 @@ policy nat {{ default drop }} =
     udp.dport == 9  -> count discarded -> forward
     else            -> drop
   }}
-"
+",
+        echoes("; source 10.9.0.1, fd09::1; ports 20000-29999")
     )
 }
 

@@ -1,17 +1,7 @@
 //! Owns how `lbctl check` says what it finds in a policy, to people and programs, and how it ends. Never which findings a
 //! text earns, nor the files around it (`cli_check_files`).
 
-use lb_tests::cli::Desk;
-
-const SOUND: &str = "\
-lbp 1
-set office : net = { 198.51.100.0/24, 2001:db8:100::/48 }
-policy p { default drop } =
-  match {
-    src in office -> pass
-    else          -> drop
-  }
-";
+use lb_tests::cli::{Desk, SOUND};
 
 const SLIPS: &str = "\
 lbp 1

@@ -4,17 +4,7 @@
 use std::fmt::Write;
 use std::os::unix::fs::symlink;
 
-use lb_tests::cli::Desk;
-
-const SOUND: &str = "\
-lbp 1
-set office : net = { 198.51.100.0/24, 2001:db8:100::/48 }
-policy p { default drop } =
-  match {
-    src in office -> pass
-    else          -> drop
-  }
-";
+use lb_tests::cli::{Desk, SOUND};
 
 #[test]
 fn what_is_no_policy_is_refused_in_one_sentence() {

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use ebpf_runtime::lab::{Arms, FrameSocket, HOST_DEVICE, Server};
-use lb_tests::balancer::{Balancer, addresses, plan};
+use lb_tests::balancer::{Balancer, addresses, echoes, plan};
 use lb_tests::frame;
 use lb_tests::sockets::{Snmp, WAIT, tcp_transfer, udp_transfer};
 
@@ -18,22 +18,15 @@ fn policy(source: &str) -> String {
 
 vip front {{ address 203.0.113.10, 2001:db8:f::10 }}
 track flows {{ idle tcp 5m, udp 30s; half_open 5s; max 10_000 }}
-pool echoes {{
-  pick round-robin; via nat{source}
-  backend b1 10.1.0.1, fd01::1
-  backend b2 10.1.0.2, fd01::2
-}}
-
-side servers when src in echoes
-side clients otherwise
-
+{}
 policy nat {{ default drop }} =
   match {{
     from servers -> translate back -> forward
     to front  -> track flows -> translate echoes -> forward
     else      -> drop
   }}
-"
+",
+        echoes(source)
     )
 }
 

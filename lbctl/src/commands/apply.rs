@@ -10,7 +10,7 @@ use lb_abi::bundle::Image;
 use serde_json::json;
 
 use crate::agent_process::{self, Agent};
-use crate::args::InstanceArgs;
+use crate::args::{InstanceArgs, JsonArgs};
 use crate::commands::agent;
 use crate::console::{Console, Exit, Outcome};
 use crate::{policy_file, privileges, source_ports};
@@ -40,9 +40,8 @@ pub struct Args {
     /// Do not start the agent.
     #[arg(long)]
     pub no_agent: bool,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
     #[command(flatten)]
     pub instance: InstanceArgs,
 }
@@ -109,7 +108,7 @@ fn show(
     console: &mut Console,
 ) -> Outcome {
     let id = hex(&options.id);
-    if args.json {
+    if args.form.json {
         let mut document = json!({
             "version": 1,
             "instance": args.instance.instance,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use crate::args::JsonArgs;
 use crate::bench::{self, Report, builtin};
 use crate::commands::apply::hex;
 use crate::console::{Console, Exit, Failure, Outcome};
@@ -24,9 +25,8 @@ pub struct Args {
     /// Rounds of each mix; each round also measures the floor.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: u32,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -54,7 +54,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     privileges::require("bench")?;
     let report = bench::run(&policy, &sources, &image, args.rounds)?;
     let id = hex(&compiler::image::id(&image));
-    if args.json {
+    if args.form.json {
         let release = nix::sys::utsname::uname()
             .map_err(|error| Failure::new(format!("can't ask for the kernel's version: {error}")))?;
         console.json(&json!({

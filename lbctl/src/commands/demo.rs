@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 
+use crate::args::JsonArgs;
 use crate::console::{Console, Outcome};
 use crate::{demo, privileges};
 
@@ -11,9 +12,8 @@ pub struct Args {
     /// What to show.
     #[arg(value_enum, default_value_t = Show::Policies)]
     pub show: Show,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -34,7 +34,7 @@ Exit codes: 0 all went as the policies say, 1 something did not, 2 it could not 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     privileges::require("demo")?;
     match args.show {
-        Show::Policies => demo::run(args.json, console),
-        Show::Certificates => demo::certificates::run(args.json, console),
+        Show::Policies => demo::run(args.form.json, console),
+        Show::Certificates => demo::certificates::run(args.form.json, console),
     }
 }

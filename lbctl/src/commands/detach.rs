@@ -5,7 +5,7 @@ use std::io::Write;
 use ebpf_runtime::instance::Instance;
 use serde_json::json;
 
-use crate::args::InstanceArgs;
+use crate::args::{InstanceArgs, JsonArgs};
 use crate::console::{Console, Exit, Outcome};
 use crate::privileges;
 
@@ -15,9 +15,8 @@ pub struct Args {
     /// Take it off this device only, and let it run on the others; may be repeated.
     #[arg(long = "device", value_name = "DEVICE")]
     pub devices: Vec<String>,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
     #[command(flatten)]
     pub instance: InstanceArgs,
 }
@@ -37,7 +36,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         let mut instance = Instance::open_existing(run_dir, name)?;
         if args.devices.is_empty() { instance.detach() } else { instance.detach_devices(&args.devices) }
     })?;
-    if args.json {
+    if args.form.json {
         console.json(&json!({ "version": 1, "instance": name, "devices": detached.devices }))?;
     } else if detached.devices.is_empty() {
         writeln!(console, "instance {name}: detached; its devices were gone already")?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ebpf_runtime::apply::HASH_KEY_PATH;
 use serde::Serialize;
 
-use crate::args::PlaceArgs;
+use crate::args::{JsonArgs, PlaceArgs};
 use crate::console::{Console, Exit, Failure, Outcome};
 use crate::doctor::{self, Finding, Level, Scope};
 use crate::files;
@@ -27,9 +27,8 @@ pub struct Args {
     /// File of the secret hash key [default: /var/lib/lbctl/hash.key].
     #[arg(long, value_name = "FILE")]
     pub hash_key: Option<PathBuf>,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
     #[command(flatten)]
     pub place: PlaceArgs,
 }
@@ -55,7 +54,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let hash_key = args.hash_key.as_deref().unwrap_or(Path::new(HASH_KEY_PATH));
     let scope = Scope { hash_key, devices: &args.devices, policy: policy.as_ref() };
     let findings = args.place.within(|run_dir| doctor::examine(run_dir, &scope))?;
-    if args.json {
+    if args.form.json {
         console.json(&Report { version: 1, findings: &findings })?;
     } else {
         show(&findings, console)?;

@@ -10,6 +10,7 @@ use p256::ecdsa::SigningKey;
 use policy_lang::certificate;
 use serde_json::json;
 
+use crate::args::JsonArgs;
 use crate::certificates::{self, Kind};
 use crate::client::{self, Event, Payload, Plan};
 use crate::console::{Console, Exit, Failure, Outcome};
@@ -67,9 +68,8 @@ pub struct Args {
     /// For trying: send the first packet again and again.
     #[arg(long)]
     pub replay: bool,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -85,7 +85,7 @@ Exit codes: 0 there was a reply, 1 there was none, 2 it could not be sent.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let plan = plan(args)?;
-    let shown = plan.count <= SHOWN && !args.json;
+    let shown = plan.count <= SHOWN && !args.form.json;
     let mut written = Ok(());
     let outcome = client::run(&plan, |event| {
         if shown && written.is_ok() {
@@ -98,7 +98,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         Failure::new(format!("can't send to {}{from}: {}", plan.to, files::said(&error)))
     })?;
     let lost: Vec<u64> = outcome.lost().map(|number| number + 1).collect();
-    if args.json {
+    if args.form.json {
         let micros = |took: Duration| took.as_micros() as u64;
         let times = outcome.times();
         let rtt = times.map(|[least, middle, most]| json!({ "min": micros(least), "median": micros(middle), "max": micros(most) }));

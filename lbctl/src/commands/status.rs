@@ -9,7 +9,7 @@ use ebpf_runtime::instance::Instance;
 use ebpf_runtime::status::{BackendState, ReasonKind, SlowPath, Status, TallyKind};
 use serde_json::json;
 
-use crate::args::PlaceArgs;
+use crate::args::{JsonArgs, PlaceArgs};
 use crate::console::{Console, Exit, Outcome};
 use crate::privileges;
 use crate::table::{bytes, columns, short, thousands};
@@ -27,9 +27,8 @@ pub struct Args {
     /// Only this instance; without it, all of the network namespace.
     #[arg(long, value_name = "NAME")]
     pub instance: Option<String>,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
     #[command(flatten)]
     pub watch: WatchArgs,
     #[command(flatten)]
@@ -58,7 +57,7 @@ fn once(args: &Args, console: &mut Console) -> Outcome {
         };
         names.iter().map(|name| Instance::status(run_dir, name)).collect::<Result<Vec<Status>, _>>()
     })?;
-    if args.json {
+    if args.form.json {
         console.json(&json!({ "version": 1, "instances": all }))?;
     } else if all.is_empty() {
         writeln!(console, "no policy is in place in this network namespace")?;

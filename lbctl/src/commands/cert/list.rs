@@ -7,7 +7,7 @@ use policy_lang::policy::{Authority, Certificate};
 use serde_json::{Value, json};
 
 use super::{document, joined, standing, validity};
-use crate::args::Format;
+use crate::args::{Format, JsonArgs};
 use crate::console::{Console, Exit, Outcome};
 use crate::table::columns;
 use crate::{findings, policy_file};
@@ -18,9 +18,8 @@ pub struct Args {
     /// The policy; - reads standard input.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -36,7 +35,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         file.tell(console, Format::Human);
         return Ok(Exit::Findings);
     };
-    if args.json {
+    if args.form.json {
         let authorities: Vec<Value> = policy.authorities.iter().map(authority).collect();
         console.json(&json!({ "version": 1, "file": file.name, "authorities": authorities }))?;
         return Ok(Exit::Well);

@@ -7,6 +7,7 @@ use policy_lang::certificate;
 use serde_json::json;
 
 use super::{document, joined, validity};
+use crate::args::JsonArgs;
 use crate::commands::apply::hex;
 use crate::console::{Console, Exit, Failure, Outcome};
 use crate::table::columns;
@@ -30,9 +31,8 @@ pub struct Args {
     /// The number by which packets and the policy name it.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub id: u8,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -69,7 +69,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let line = format!("{word} {} file \"{}\"", args.id, public.display());
     let cert = if args.bare { String::new() } else { format!(" --cert {}", public.display()) };
     let send = format!("lbctl send --key {}{cert} --id {} --to HOST:PORT", private.display(), args.id);
-    if args.json {
+    if args.form.json {
         let more = json!({ "version": 1, "id": args.id, "key": private, word: public, "policy": line });
         // A bare key's file and the private key's would have the same name.
         let more = if args.bare {

@@ -9,7 +9,7 @@ use ebpf_runtime::sessions::Dropped;
 use policy_lang::certificate;
 use serde_json::json;
 
-use crate::args::InstanceArgs;
+use crate::args::{InstanceArgs, JsonArgs};
 use crate::certificates::{self, Kind};
 use crate::commands::apply::hex;
 use crate::commands::sessions;
@@ -25,9 +25,8 @@ pub struct Args {
     /// The policy's list (`revoked file "PATH"`); made if missing. What stands in it stays.
     #[arg(long, value_name = "FILE")]
     pub list: PathBuf,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
     #[command(flatten)]
     pub instance: InstanceArgs,
 }
@@ -70,7 +69,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         files::replace(&args.list, text.as_bytes())?;
     }
     let told = tell(args, &hex(&hash))?;
-    if args.json {
+    if args.form.json {
         let dropped = if let Told::Revoked(dropped) = &told { Some(dropped) } else { None };
         console.json(&json!({
             "version": 1,

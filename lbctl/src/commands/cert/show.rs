@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::{document, joined, standing, validity};
+use crate::args::JsonArgs;
 use crate::certificates::{self, Kind};
 use crate::commands::apply::hex;
 use crate::console::{Console, Exit, Outcome};
@@ -17,9 +18,8 @@ pub struct Args {
     /// A certificate, a public key, or a private key, of which only the public part is shown.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// One JSON document on standard output.
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: JsonArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -34,7 +34,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
         Kind::PublicKey => "public key",
         Kind::PrivateKey => "private key",
     };
-    if args.json {
+    if args.form.json {
         let one = json!({ "version": 1, "file": args.file, "kind": what, "point": hex(&identity.key) });
         console.json(&joined(one, document(&identity.hash, &identity.subject, identity.valid)))?;
         return Ok(Exit::Well);
