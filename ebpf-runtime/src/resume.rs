@@ -1,12 +1,13 @@
 //! Owns what user space and the data path say to each other about a packet that is handed over: the record it comes in,
-//! and the run of `lbctl_resume` with which it goes back. Never the decision, nor how a packet is carried or sent.
+//! and the runs of `lbctl_resume` with which it goes back. Never the decision, nor how a packet is carried to user space.
 
 use std::mem::offset_of;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 use lb_abi::maps::{
-    PENDING_SLOTS, PUNT_MAGIC, Pending, Punt, RESUME_META, RESUME_PASS, RESUME_SLOTS, Resume,
+    PENDING_SLOTS, PUNT_FRAME, PUNT_MAGIC, Pending, Punt, RESUME_BATCH, RESUME_DIRECT, RESUME_META,
+    RESUME_NOWHERE, RESUME_SLOTS, RESUME_WAITS, Resume, ResumeBatch,
 };
 
 use crate::error::Error;
@@ -51,97 +52,105 @@ pub(crate) fn punted(record: &[u8]) -> Option<(Punt, &[u8])> {
 /// What became of a resumed packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resumed {
+    /// `Aborted` if the kernel has not run the program on it.
     pub action: Action,
-    /// Interface to send by, for `Tx` and `Redirect`.
+    /// Interface by which it left, or has to be sent, for `Tx` and `Redirect`.
     pub ifindex: u32,
     /// Nothing was done, since the generation is another by now: it has to begin anew.
     pub stale: bool,
     /// A session began with it.
     pub born: bool,
+    /// The frame came back: user space is to carry out the action.
+    pub back: bool,
 }
 
-/// Buffers of one thread.
-#[derive(Debug, Default)]
-pub(crate) struct Room {
-    frame: Vec<u8>,
-    out: Vec<u8>,
-}
-
-impl Room {
-    /// The frame as the last run left it.
-    pub(crate) fn frame(&self) -> &[u8] {
-        self.out.get(RESUME_META..).unwrap_or_default()
-    }
-}
-
-/// The second program and the maps it shares with user space. Each thread has a slot of its own.
+/// The second program and the maps it shares with user space. Each thread has a slot of its own, with room for
+/// [`RESUME_BATCH`] packets.
 #[derive(Debug)]
 pub(crate) struct Resumes {
     program: OwnedFd,
+    batches: Mapped<ResumeBatch>,
     orders: Mapped<Resume>,
+    frames: Mapped<u8>,
     pending: Mapped<Pending>,
+}
+
+fn place(slot: u32, n: usize) -> usize {
+    slot as usize * RESUME_BATCH as usize + n
 }
 
 impl Resumes {
     pub(crate) fn new(program: BorrowedFd<'_>, maps: &Maps) -> Result<Resumes, Error> {
+        const PLACES: usize = (RESUME_SLOTS * RESUME_BATCH) as usize;
         let failed = |e| Error::kernel("map what is resumed into memory", e);
         Ok(Resumes {
             program: program.try_clone_to_owned().map_err(|e| Error::kernel("keep the program", e))?,
-            orders: Mapped::new(maps.fd(Which::Resumes), RESUME_SLOTS as usize).map_err(failed)?,
+            batches: Mapped::new(maps.fd(Which::ResumeBatches), RESUME_SLOTS as usize).map_err(failed)?,
+            orders: Mapped::new(maps.fd(Which::Resumes), PLACES).map_err(failed)?,
+            frames: Mapped::new(maps.fd(Which::ResumeFrames), PLACES * PUNT_FRAME).map_err(failed)?,
             pending: Mapped::new(maps.fd(Which::Pending), PENDING_SLOTS as usize).map_err(failed)?,
         })
     }
 
-    /// Runs the program on a frame that was handed over with `punt`, by a verdict `RESUME_*`. What it makes of the frame
-    /// stays in `room`.
-    pub(crate) fn run(
-        &self,
-        slot: u32,
-        punt: &Punt,
-        frame: &[u8],
-        verdict: u32,
-        room: &mut Room,
-    ) -> Result<Resumed, Error> {
+    /// Makes a frame that was handed over with `punt` the `n`th of the slot's batch, by a verdict `RESUME_*`.
+    pub(crate) fn put(&self, slot: u32, n: usize, punt: &Punt, frame: &[u8], verdict: u32) {
+        let frame = frame.get(..PUNT_FRAME).unwrap_or(frame);
         let order = Resume {
             generation: punt.generation,
             node: punt.node,
             tracker: punt.tracker,
             cert: punt.cert,
             verdict,
+            len: frame.len() as u32,
+            action: RESUME_WAITS,
             ..Resume::default()
         };
-        self.orders.set(slot as usize, order);
-        let ran = self.test_run(slot, punt, frame, room, 0)?;
-        let order = self.orders.get(slot as usize).unwrap_or_default();
-        Ok(Resumed {
-            action: ran.into(),
+        self.orders.set(place(slot, n), order);
+        self.frames.fill(place(slot, n) * PUNT_FRAME, frame);
+    }
+
+    /// Another verdict for the `n`th, whose frame is still as it was put there.
+    pub(crate) fn change(&self, slot: u32, n: usize, verdict: u32) {
+        if let Some(order) = self.orders.get(place(slot, n)) {
+            let order = Resume { verdict, action: RESUME_WAITS, stale: 0, ..order };
+            self.orders.set(place(slot, n), order);
+        }
+    }
+
+    /// Runs the program on the first `count` of the slot's batch, in order, as if they had just come in by the interface
+    /// and queue of `from`. Frames that are to leave by an interface of `direct` do so (0: to the local stack), in the
+    /// manner of an attached program's; others come back.
+    pub(crate) fn run(&self, slot: u32, count: usize, from: &Punt, direct: &[u32]) -> Result<(), Error> {
+        let mut batch = ResumeBatch { next: 0, count: count as u32, direct: [RESUME_NOWHERE; RESUME_DIRECT] };
+        for (to, direct) in batch.direct.iter_mut().zip(direct) {
+            *to = *direct;
+        }
+        self.batches.set(slot as usize, batch);
+        // The program puts the frame in work in the place of this one.
+        let mut input = [0; RESUME_META + 64];
+        for (to, byte) in input.iter_mut().zip(slot.to_ne_bytes()) {
+            *to = byte;
+        }
+        let origin = object::Origin { meta: RESUME_META as u32, ifindex: from.ifindex, queue: from.queue };
+        object::run_live(self.program.as_fd(), &input, origin, count as u32)
+            .map_err(|e| Error::kernel(format!("resume {count} frames"), e))
+    }
+
+    pub(crate) fn outcome(&self, slot: u32, n: usize) -> Resumed {
+        let order = self.orders.get(place(slot, n)).unwrap_or_default();
+        Resumed {
+            action: order.action.into(),
             ifindex: order.ifindex,
             stale: order.stale != 0,
             born: order.born != 0,
-        })
+            back: order.back != 0,
+        }
     }
 
-    /// Hands an untouched frame to the local stack, as if it had just come in by its interface.
-    pub(crate) fn pass(&self, slot: u32, punt: &Punt, frame: &[u8], room: &mut Room) -> Result<(), Error> {
-        self.orders.set(slot as usize, Resume { verdict: RESUME_PASS, ..Resume::default() });
-        self.test_run(slot, punt, frame, room, object::TEST_LIVE_FRAMES).map(drop)
-    }
-
-    fn test_run(
-        &self,
-        slot: u32,
-        punt: &Punt,
-        frame: &[u8],
-        room: &mut Room,
-        flags: u32,
-    ) -> Result<u32, Error> {
-        room.frame.clear();
-        room.frame.extend(slot.to_ne_bytes());
-        room.frame.resize(RESUME_META, 0);
-        room.frame.extend(frame);
-        let from = object::Origin { meta: RESUME_META as u32, ifindex: punt.ifindex, queue: punt.queue };
-        object::test_run_into(self.program.as_fd(), &room.frame, from, flags, &mut room.out)
-            .map_err(|e| Error::kernel(format!("resume a frame of {} bytes", frame.len()), e))
+    /// Adds the `n`th frame to `to`: what the program made of it if it came back, otherwise as it was put there.
+    pub(crate) fn frame(&self, slot: u32, n: usize, to: &mut Vec<u8>) {
+        let len = self.orders.get(place(slot, n)).unwrap_or_default().len;
+        self.frames.append(place(slot, n) * PUNT_FRAME, (len as usize).min(PUNT_FRAME), to);
     }
 
     /// Whatever was handed over before is done with.

@@ -42,7 +42,9 @@ pub(crate) enum Which {
     PuntKeys,
     Returning,
     Pending,
+    ResumeBatches,
     Resumes,
+    ResumeFrames,
     Xsks,
     AgentCounts,
 }
@@ -108,7 +110,7 @@ const fn hash<K, V>(which: Which, name: &'static str) -> Spec {
     Spec { which, name, map_type: bpf::MAP_TYPE_HASH, key_size, value_size, flags: bpf::F_NO_PREALLOC }
 }
 
-pub(crate) const SPECS: [Spec; 26] = [
+pub(crate) const SPECS: [Spec; 28] = [
     array::<maps::Control>(Which::Control, maps::MAP_CONTROL),
     // Its value size is the image's own.
     array::<u32>(Which::Image, maps::MAP_IMAGE),
@@ -140,7 +142,9 @@ pub(crate) const SPECS: [Spec; 26] = [
     lru::<maps::PuntKey, u64>(Which::PuntKeys, maps::MAP_PUNT_KEYS),
     array::<u64>(Which::Returning, maps::MAP_RETURNING),
     array::<maps::Pending>(Which::Pending, maps::MAP_PENDING),
+    array::<maps::ResumeBatch>(Which::ResumeBatches, maps::MAP_RESUME_BATCHES),
     array::<maps::Resume>(Which::Resumes, maps::MAP_RESUMES),
+    array::<[u8; maps::PUNT_FRAME]>(Which::ResumeFrames, maps::MAP_RESUME_FRAMES),
     Spec {
         which: Which::Xsks,
         name: maps::MAP_XSKS,
@@ -251,7 +255,10 @@ impl Sizes {
         need(Which::PuntKeys, "sources", 64, if verifies { PUNT_SOURCES + kept_back } else { 0 })?;
         need(Which::Returning, "sources", if_verified(maps::RETURNING_SLOTS), 0)?;
         need(Which::Pending, "flows", if_verified(maps::PENDING_SLOTS), 0)?;
-        need(Which::Resumes, "resumed packets", if_verified(maps::RESUME_SLOTS), 0)?;
+        let resumed = maps::RESUME_SLOTS * maps::RESUME_BATCH;
+        need(Which::ResumeBatches, "resumed packets", if_verified(maps::RESUME_SLOTS), 0)?;
+        need(Which::Resumes, "resumed packets", if_verified(resumed), 0)?;
+        need(Which::ResumeFrames, "resumed packets", if_verified(resumed), 0)?;
         need(Which::AgentCounts, "counts", slow::COUNTS.into(), 0)?;
         need(Which::Xsks, "sockets", if_verified(maps::XSK_SLOTS), 0)?;
         let words = image.words.len().max(HEADER_WORDS) as u64;

@@ -1,7 +1,8 @@
 //! Owns running an image without a device: the program in private maps under `BPF_PROG_TEST_RUN`.
 //! Never pins or attaches anything; all of it is gone with the value.
 
-use std::io;
+mod slow;
+
 use std::os::fd::AsFd;
 
 use lb_abi::bundle::Image;
@@ -18,11 +19,8 @@ pub use crate::generation::Count;
 use crate::generation::{self, Generation};
 use crate::plane::Plane;
 use crate::program::{self, Flags};
-use crate::resume::{self, Resumed, Resumes, Room};
-use crate::slow::{KernelReplays, Verdict, Verifier};
 use crate::state::{Sizes, Which};
 use crate::sys::bpf::{self, Walk};
-use crate::sys::ring::Ring;
 use crate::sys::{object, process};
 
 /// A loaded image that sees only the frames it is given.
@@ -37,15 +35,7 @@ pub struct Trial {
     templates: u32,
     swaps: u32,
     /// The records for user space, and the way back, once they were asked for.
-    slow: Option<Slow>,
-}
-
-/// The reader of what a program hands over, and what runs packets on. Of one plane.
-#[derive(Debug)]
-struct Slow {
-    ring: Ring,
-    resumes: Resumes,
-    room: Room,
+    slow: Option<slow::Slow>,
 }
 
 /// What the program did with a frame.
@@ -230,90 +220,6 @@ impl Trial {
     fn test_run(&self, frame: &[u8], ifindex: u32, repeat: u32) -> Result<object::TestRan, Error> {
         object::test_run(self.plane.program.as_fd(), frame, ifindex, repeat)
             .map_err(|e| Error::kernel(format!("run a frame of {} bytes", frame.len()), e))
-    }
-
-    fn slow(&mut self) -> Result<&mut Slow, Error> {
-        let slow = match self.slow.take() {
-            Some(slow) => slow,
-            None => {
-                let maps = &self.plane.maps;
-                let program = self.plane.resume.as_ref();
-                let program = program.ok_or_else(|| {
-                    Error::kernel(
-                        "read packets for user space",
-                        io::Error::other("the image hands none over"),
-                    )
-                })?;
-                let ring = Ring::new(maps.fd(Which::Punts), maps.entries(Which::Punts)?)
-                    .map_err(|e| Error::kernel("map the ring buffer into memory", e))?;
-                let resumes = Resumes::new(program.as_fd(), maps)?;
-                Slow { ring, resumes, room: Room::default() }
-            }
-        };
-        Ok(self.slow.insert(slow))
-    }
-
-    /// The packets that the program has handed over since the last call, oldest first.
-    ///
-    /// # Errors
-    /// `Kernel`, also for an image without `verify`.
-    pub fn punts(&mut self) -> Result<Vec<(maps::Punt, Vec<u8>)>, Error> {
-        let slow = self.slow()?;
-        let mut punts = Vec::new();
-        while let Some(punt) =
-            slow.ring.next(|record| resume::punted(record).map(|(punt, frame)| (punt, frame.to_vec())))
-        {
-            punts.extend(punt);
-        }
-        Ok(punts)
-    }
-
-    /// Goes on with a packet by a verdict `lb_abi::maps::RESUME_*`, in this thread's network namespace, and counts it as
-    /// done with.
-    pub fn resume(
-        &mut self,
-        punt: &maps::Punt,
-        frame: &[u8],
-        verdict: u32,
-    ) -> Result<(Resumed, Vec<u8>), Error> {
-        let slow = self.slow()?;
-        let resumed = slow.resumes.run(0, punt, frame, verdict, &mut slow.room)?;
-        slow.resumes.done(punt);
-        Ok((resumed, slow.room.frame().to_vec()))
-    }
-
-    /// Gives a frame that was handed over to the local stack of this thread's network namespace.
-    pub fn pass(&mut self, punt: &maps::Punt, frame: &[u8]) -> Result<(), Error> {
-        let slow = self.slow()?;
-        slow.resumes.pass(0, punt, frame, &mut slow.room)?;
-        slow.resumes.done(punt);
-        Ok(())
-    }
-
-    /// As `run`; a packet that the program hands over is checked by `verifier` and goes on, as the agent sees to it.
-    ///
-    /// # Errors
-    /// As `run` and `resume`.
-    pub fn run_through(&mut self, frame: &[u8], ifindex: u32, verifier: &Verifier) -> Result<Ran, Error> {
-        let mut ran = self.run(frame, ifindex)?;
-        if self.plane.resume.is_none() {
-            return Ok(ran);
-        }
-        let mut handed = self.punts()?;
-        while let Some((punt, frame)) = handed.pop() {
-            let replays = KernelReplays::new(self.plane.maps.fd(Which::Replays));
-            let verdict = match verifier.verdict(&punt, &frame, &replays) {
-                Verdict::On => maps::RESUME_ON,
-                Verdict::Exit(exit) => maps::RESUME_EXIT + exit,
-                Verdict::Anew => maps::RESUME_ANEW,
-                Verdict::Full => continue,
-            };
-            let (resumed, frame) = self.resume(&punt, &frame, verdict)?;
-            ran = Ran { action: resumed.action, frame };
-            // What began anew may have been handed over again.
-            handed.extend(self.punts()?);
-        }
-        Ok(ran)
     }
 
     /// A certificate by ordinal of the current image; others than those there are ignored.

@@ -27,7 +27,9 @@ pub const MAP_PUNTS: &str = "PUNTS";
 pub const MAP_PUNT_KEYS: &str = "PUNT_KEYS";
 pub const MAP_RETURNING: &str = "RETURNING";
 pub const MAP_PENDING: &str = "PENDING";
+pub const MAP_RESUME_BATCHES: &str = "RESUME_BATCHES";
 pub const MAP_RESUMES: &str = "RESUMES";
+pub const MAP_RESUME_FRAMES: &str = "RESUME_FRAMES";
 pub const MAP_XSKS: &str = "XSKS";
 
 /// Bytes of kernel memory that an entry of a hash table takes, for a key and a value of so many (kernel/bpf/hashtab.c:
@@ -367,15 +369,33 @@ pub const PUNT_MAGIC: u32 = 0x5450_424c;
 pub const PUNT_IN_SESSION: u32 = 1;
 /// Its source has come before: it is not one of a flood of forged ones, and may wait where those may not.
 pub const PUNT_RETURNING: u32 = 2;
-/// Longest frame that is handed over: as much of a page as `BPF_PROG_TEST_RUN` takes, by which it comes back. It is also
-/// all that a native driver can give to a program that takes frames in one piece.
-pub const PUNT_FRAME: usize = 3_520;
+/// Longest frame that is handed over: as much of a page as `BPF_PROG_TEST_RUN` with live frames takes, by which it comes
+/// back, in whole cache lines.
+pub const PUNT_FRAME: usize = 3_328;
 
 /// Bytes of the ring buffer `PUNTS`.
 pub const PUNTS_BYTES: u32 = 1 << 22;
 
-/// `RESUMES[slot]`, mmapable: how the program `lbctl_resume` is to go on with a packet that comes back from user space.
-/// The slot is the `u32` in the 8 bytes of metadata in front of the frame. One user of a slot at a time.
+/// `RESUME_BATCHES[slot]`, mmapable: packets that come back from user space, of which the program `lbctl_resume` takes one
+/// at each run. The slot is the `u32` in the 8 bytes of metadata in front of what it is run on; one user of a slot at a
+/// time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[repr(C, align(64))]
+pub struct ResumeBatch {
+    /// Which packet the next run takes, and how many there are: user space begins with 0, and a run beyond them does
+    /// nothing.
+    pub next: u32,
+    pub count: u32,
+    /// Interfaces by which the program lets a frame go, as an attached one does (0: the local stack, by `XDP_PASS`; unused
+    /// places hold `RESUME_NOWHERE`). What is to leave by another comes back into its place of `RESUME_FRAMES`.
+    pub direct: [u32; RESUME_DIRECT],
+}
+
+pub const RESUME_DIRECT: usize = 14;
+pub const RESUME_NOWHERE: u32 = u32::MAX;
+
+/// `RESUMES[slot * RESUME_BATCH + n]`, mmapable: how the program is to go on with packet `n` of a batch. The packet itself
+/// is the value of `RESUME_FRAMES`, likewise mmapable, with the same index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[repr(C, align(64))]
 pub struct Resume {
@@ -387,14 +407,21 @@ pub struct Resume {
     pub cert: u32,
     /// `RESUME_*`.
     pub verdict: u32,
+    // In and out.
+    /// Bytes of the frame, at most `PUNT_FRAME`; out for a frame that came back.
+    pub len: u32,
     // Out.
-    /// Interface to send by, where the program returns `XDP_TX` or `XDP_REDIRECT`.
+    /// `XDP_*`, whether it was carried out or is user space's to carry out; user space begins with `RESUME_WAITS`.
+    pub action: u32,
+    /// Interface to send by, for `XDP_TX` and `XDP_REDIRECT`.
     pub ifindex: u32,
     /// 1 if the generation is another by now: nothing was done, and the packet has to begin anew.
     pub stale: u32,
     /// 1 if a session began with this packet.
     pub born: u32,
-    pub reserved: [u32; 8],
+    /// 1 if the frame came back.
+    pub back: u32,
+    pub reserved: [u32; 5],
 }
 
 /// Leave the `verify` by its exit `VERIFY_*`.
@@ -403,11 +430,16 @@ pub const RESUME_EXIT: u32 = 0;
 pub const RESUME_ON: u32 = 16;
 /// From the top, as a packet that has just arrived.
 pub const RESUME_ANEW: u32 = 17;
-/// Hand the untouched frame to the local stack: nothing is looked at.
-pub const RESUME_PASS: u32 = 18;
+/// It is done with: nothing is looked at.
+pub const RESUME_DONE: u32 = 18;
 
-pub const RESUME_SLOTS: u32 = 64;
-/// Bytes of metadata in front of a frame that is resumed.
+/// No `XDP_*`: the program has not run.
+pub const RESUME_WAITS: u32 = u32::MAX;
+
+pub const RESUME_SLOTS: u32 = 32;
+/// Packets of a slot.
+pub const RESUME_BATCH: u32 = 64;
+/// Bytes of metadata in front of what the program is run on.
 pub const RESUME_META: usize = 8;
 
 /// Entries of `XSKS`: AF_XDP sockets by [`xsk_slot`].
@@ -439,5 +471,6 @@ const _: () = assert!(core::mem::size_of::<Backend>() == 64);
 const _: () = assert!(core::mem::size_of::<Certificate>() == 64);
 const _: () = assert!(core::mem::size_of::<Session>() == 40);
 const _: () = assert!(core::mem::size_of::<Punt>() == 64);
+const _: () = assert!(core::mem::size_of::<ResumeBatch>() == 64);
 const _: () = assert!(core::mem::size_of::<Resume>() == 64);
 const _: () = assert!(core::mem::size_of::<LimitKey>() == 20);

@@ -19,6 +19,8 @@ use super::{Error, Namespace};
 
 /// How often a server looks whether it was dropped.
 const LOOK: u16 = 50;
+/// Bytes of datagrams that may wait for a server.
+const BACKLOG: usize = 8 << 20;
 
 /// A server on threads of its own. It counts the connections (TCP) or datagrams (UDP) it has seen.
 #[derive(Debug)]
@@ -101,6 +103,8 @@ impl Server {
     {
         let failed = |cause| Error::new(format!("listen on {address} in {}", namespace.name()), cause);
         let socket = namespace.run(|| UdpSocket::bind(address))?.map_err(failed)?;
+        // A frame that a program has sent counts for the page it lies in.
+        setsockopt(&socket, sockopt::RcvBufForce, &BACKLOG).map_err(|errno| failed(errno.into()))?;
         let server = Server::at(socket.local_addr().map_err(failed)?);
         let (stop, seen) = (server.stop.clone(), server.seen.clone());
         namespace.spawn(move || {

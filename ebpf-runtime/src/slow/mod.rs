@@ -1,8 +1,10 @@
 //! Owns the way of a packet through user space: off a carrier, to the thread of its flow, its signature checked, back
 //! into the data path's own code and out. Never decides where a packet goes: `lbctl_resume` does, as for any other.
 
+mod back;
 mod carrier;
 mod counts;
+mod dispatched;
 mod keys;
 mod queue;
 mod replays;

@@ -28,10 +28,19 @@ impl Batch {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Punt, &[u8])> {
-        self.packets.iter().map(|(punt, place)| (punt, self.bytes.get(place.clone()).unwrap_or_default()))
+        (0..self.len()).filter_map(|at| self.get(at))
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(super) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<(&Punt, &[u8])> {
+        let (punt, place) = self.packets.get(at)?;
+        Some((punt, self.bytes.get(place.clone()).unwrap_or_default()))
+    }
+
+    fn clear(&mut self) {
         self.packets.clear();
         self.bytes.clear();
     }

@@ -22,6 +22,7 @@ macro_rules! plain {
 }
 
 plain!(
+    u8,
     u32,
     u64,
     lb_abi::maps::Control,
@@ -32,7 +33,7 @@ plain!(
 plain!(lb_abi::maps::TrackerState, lb_abi::maps::PoolState, lb_abi::maps::Backend);
 plain!(lb_abi::maps::FlowKey, lb_abi::maps::Flow, lb_abi::maps::Certificate, lb_abi::maps::Pending);
 plain!(lb_abi::maps::SessionKey, lb_abi::maps::Session, lb_abi::maps::Punt, lb_abi::maps::Resume);
-plain!(lb_abi::maps::PuntKey, lb_abi::maps::ReplayKey);
+plain!(lb_abi::maps::PuntKey, lb_abi::maps::ReplayKey, lb_abi::maps::ResumeBatch);
 
 pub(crate) const MAP_TYPE_HASH: u32 = 1;
 pub(crate) const MAP_TYPE_ARRAY: u32 = 2;

@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 use super::bpf::Plain;
 
-/// `len` values of `T` of an array map made with `BPF_F_MMAPABLE`. Value sizes are multiples of 8.
+/// `len` values of `T` of an array map made with `BPF_F_MMAPABLE`. The map's value sizes are multiples of 8; `T` is one of
+/// them, or a part of which they are made.
 #[derive(Debug)]
 pub(crate) struct Mapped<T> {
     base: NonNull<u8>,
@@ -75,6 +76,19 @@ impl<T: Plain> Mapped<T> {
         let Some(at) = self.at(start) else { return };
         // SAFETY: `count` values from `start` on lie within the mapping; the source is another allocation.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), at.as_ptr(), count) };
+    }
+
+    /// Adds `count` values from `start` on to `to`, as far as the map goes. Nobody writes them meanwhile.
+    pub(crate) fn append(&self, start: usize, count: usize, to: &mut Vec<T>) {
+        let count = count.min(self.len.saturating_sub(start));
+        let Some(at) = self.at(start) else { return };
+        to.reserve(count);
+        // SAFETY: `count` values from `start` on lie within the mapping, and there is room for as many behind `to`, which is
+        // another allocation; all bit patterns are values.
+        unsafe {
+            std::ptr::copy_nonoverlapping(at.as_ptr(), to.as_mut_ptr().add(to.len()), count);
+            to.set_len(to.len() + count);
+        }
     }
 
     /// A 64-bit word of value `index`, `offset` bytes into it (a multiple of 8).

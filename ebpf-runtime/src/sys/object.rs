@@ -219,6 +219,7 @@ struct XdpContext {
     egress_ifindex: u32,
 }
 
+#[derive(Clone, Copy, Default)]
 #[repr(C)]
 struct TestRun {
     prog_fd: u32,
@@ -257,8 +258,8 @@ pub(crate) struct Origin {
     pub(crate) queue: u32,
 }
 
-/// `BPF_F_TEST_XDP_LIVE_FRAMES`: what the program decides on happens (Linux 5.18).
-pub(crate) const TEST_LIVE_FRAMES: u32 = 1 << 1;
+/// `BPF_F_TEST_XDP_LIVE_FRAMES` (Linux 5.18).
+const TEST_LIVE_FRAMES: u32 = 1 << 1;
 
 /// Runs an XDP program on a frame as if it had come in by `ifindex` of this thread's network namespace (0: loopback).
 pub(crate) fn test_run(
@@ -267,32 +268,29 @@ pub(crate) fn test_run(
     ifindex: u32,
     repeat: u32,
 ) -> io::Result<TestRan> {
-    let mut out = Vec::new();
-    let from = Origin { ifindex, ..Origin::default() };
-    let (code, duration) = run(program, frame, from, 0, repeat, &mut out)?;
-    Ok(TestRan { code, frame: out, duration })
+    // Room for a program that makes the frame longer by encapsulation.
+    let mut out = vec![0; frame.len() + 256];
+    let origin = Origin { ifindex, ..Origin::default() };
+    let ran = run(program, frame, origin, TestRun { repeat, ..TestRun::default() }, &mut out)?;
+    out.truncate(ran.data_size_out as usize);
+    Ok(TestRan { code: ran.retval, frame: out, duration: ran.duration })
 }
 
-/// Likewise once, into a buffer that is used again; `input` is the metadata and the frame, and so is what comes back.
-/// With live frames nothing comes back.
-pub(crate) fn test_run_into(
-    program: BorrowedFd<'_>,
-    input: &[u8],
-    from: Origin,
-    flags: u32,
-    out: &mut Vec<u8>,
-) -> io::Result<u32> {
-    run(program, input, from, flags, 1, out).map(|(code, _)| code)
+/// Runs it `count` times, each time on a frame of its own that begins as `input` (the metadata and the frame), and what it
+/// decides on happens. For more than one the kernel waits for two grace periods, unless the program is attached somewhere
+/// (net/bpf/test_run.c, kernel/bpf/dispatcher.c).
+pub(crate) fn run_live(program: BorrowedFd<'_>, input: &[u8], from: Origin, count: u32) -> io::Result<()> {
+    let how = TestRun { repeat: count, flags: TEST_LIVE_FRAMES, batch_size: count, ..TestRun::default() };
+    run(program, input, from, how, &mut []).map(drop)
 }
 
 fn run(
     program: BorrowedFd<'_>,
     input: &[u8],
     from: Origin,
-    flags: u32,
-    repeat: u32,
-    out: &mut Vec<u8>,
-) -> io::Result<(u32, u32)> {
+    how: TestRun,
+    out: &mut [u8],
+) -> io::Result<TestRun> {
     let context = XdpContext {
         data: from.meta,
         data_end: input.len() as u32,
@@ -301,30 +299,18 @@ fn run(
         rx_queue_index: from.queue,
         egress_ifindex: 0,
     };
-    // Room for a program that makes the frame longer by encapsulation.
-    let room = if flags & TEST_LIVE_FRAMES == 0 { input.len() + 256 } else { 0 };
-    out.resize(room, 0);
     let with_context = from.ifindex != 0 || from.meta != 0;
     let mut attr = TestRun {
         prog_fd: program.as_fd().as_raw_fd() as u32,
-        retval: 0,
         data_size_in: input.len() as u32,
-        data_size_out: room as u32,
+        data_size_out: out.len() as u32,
         data_in: input.as_ptr() as u64,
-        data_out: if room == 0 { 0 } else { out.as_mut_ptr() as u64 },
-        repeat,
-        duration: 0,
+        data_out: if out.is_empty() { 0 } else { out.as_mut_ptr() as u64 },
         ctx_size_in: if with_context { size_of::<XdpContext>() as u32 } else { 0 },
-        ctx_size_out: 0,
         ctx_in: if with_context { std::ptr::from_ref(&context) as u64 } else { 0 },
-        ctx_out: 0,
-        flags,
-        cpu: 0,
-        batch_size: 0,
-        pad: 0,
+        ..how
     };
     // SAFETY: input, output and context live until the call returns and have the lengths given.
     unsafe { bpf(Command::ProgTestRun, &mut attr) }?;
-    out.truncate(attr.data_size_out as usize);
-    Ok((attr.retval, attr.duration))
+    Ok(attr)
 }

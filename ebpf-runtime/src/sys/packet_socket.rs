@@ -7,7 +7,7 @@ use std::ptr::{from_mut, from_ref, null_mut};
 use std::time::Duration;
 
 /// Most frames of one call.
-pub(crate) const BATCH: usize = 64;
+const BATCH: usize = 64;
 /// Bytes of frames that may be on their way out of devices; one that takes none for so long loses what is sent to it.
 const BUFFER: libc::c_int = 8 << 20;
 const PATIENCE: Duration = Duration::from_millis(100);

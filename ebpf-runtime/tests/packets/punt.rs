@@ -4,7 +4,6 @@ use ebpf_runtime::trial::{Action, FlowTable};
 use lb_abi::image::*;
 use lb_abi::maps::{
     DIR_ORIGINAL, FLOW_IS_PENDING, PUNT_FRAME, PUNT_IN_SESSION, RESUME_ANEW, RESUME_EXIT, RESUME_ON,
-    RESUME_PASS,
 };
 use lb_abi::mode::{FEATURE_FORWARD, FEATURE_HASH, FEATURE_LOAD, FEATURE_XSK};
 use lb_abi::reason::Reason;
@@ -179,14 +178,16 @@ fn another_generation_begins_anew() {
 }
 
 #[test]
-fn a_frame_can_be_given_to_the_local_stack() {
-    let mut certified = Certified::new();
+fn what_passes_behind_its_verify_is_the_frame_as_it_came() {
+    let mut tree = Tree::new();
+    let (drop, pass) = (tree.end(END_DROP), tree.end(END_PASS));
+    let authority = tree.authority(AUTHORITY_ONCE, &[certificate(1)], PLENTY, PLENTY);
+    let entry = tree.verify(authority, pass, [drop; VERIFY_EXITS]);
+    let mut certified = Certified::of(&tree.finish(entry, FEATURE_FORWARD | FEATURE_HASH | FEATURE_LOAD));
     let frame = signed(4000, 1, b"payload");
     let punt = certified.punt(&frame);
-    let (resumed, out) = certified.resume(&punt, &frame, RESUME_PASS);
-    assert_eq!((resumed.action, out), (Action::Pass, frame.clone()));
-    let Certified { balancer } = &mut certified;
-    balancer.lab.balancer.run(|| balancer.trial.pass(&punt, &frame)).expect("a namespace").expect("a run");
+    let (resumed, out) = certified.resume(&punt, &frame, RESUME_ON);
+    assert_eq!((resumed.action, resumed.back, out), (Action::Pass, true, frame));
 }
 
 fn is_pending(certified: &Certified) -> bool {

@@ -14,12 +14,13 @@ fn a_signed_datagram_is_answered(by: By) {
     for round in 0..5u8 {
         assert!(client.is_served(&signs.sign(&[round; 10])), "round {round}: {:?}", world.status());
     }
-    // An answer may be back before the agent has noted that its packet is on its way; then the next one waits for it.
+    // An answer may be back before the agent has noted that its packet is on its way; then the next one waits for it, and
+    // is counted later.
+    std::thread::sleep(Duration::from_millis(50));
     let slow = world.slow();
     assert_eq!((slow.accepted, slow.faults, slow.sessions_begun), (1, 0, 1), "{slow:?}");
     assert_eq!(slow.sent, 1 + slow.in_order, "{slow:?}");
     assert_eq!(slow.by_socket, if by == By::Sockets { slow.sent } else { 0 });
-    std::thread::sleep(Duration::from_millis(50));
     assert!(client.is_served(&signs.sign(b"later")));
     assert_eq!(world.slow().sent, slow.sent);
     assert_eq!(world.reason("signatures to check"), 1);

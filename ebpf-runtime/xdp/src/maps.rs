@@ -8,8 +8,8 @@ use aya_ebpf::{
 use lb_abi::{
     SCHEMA,
     maps::{
-        Backend, Certificate, Control, Counter, Flow, FlowKey, LimitKey, LimitState, Pending, PoolState,
-        PuntKey, RESUME_SLOTS, Resume, Session, SessionKey, Template, TrackerState,
+        Backend, Certificate, Control, Counter, Flow, FlowKey, LimitKey, LimitState, PUNT_FRAME, Pending,
+        PoolState, PuntKey, RESUME_SLOTS, Resume, ResumeBatch, Session, SessionKey, Template, TrackerState,
     },
     mode::{MODE_MAGIC, Mode},
     reason::REASON_COUNT,
@@ -124,13 +124,19 @@ pub static PENDING: Array<Pending> = Array::with_max_entries(1, MMAPABLE);
 
 /// What user space has decided.
 #[map]
+pub static RESUME_BATCHES: Array<ResumeBatch> = Array::with_max_entries(1, MMAPABLE);
+
+#[map]
 pub static RESUMES: Array<Resume> = Array::with_max_entries(1, MMAPABLE);
+
+#[map]
+pub static RESUME_FRAMES: Array<[u8; PUNT_FRAME]> = Array::with_max_entries(1, MMAPABLE);
 
 /// Records in the making, one a CPU for each of the two programs.
 #[map]
 pub static RECORDS: PerCpuArray<Record> = PerCpuArray::with_max_entries(2, 0);
 
-/// Packets that are resumed, by slot of `RESUMES`: outside of the network's path one run may interrupt another.
+/// Packets that are resumed, by slot of `RESUME_BATCHES`.
 #[map]
 pub static RESUMED: Array<Packet> = Array::with_max_entries(RESUME_SLOTS, 0);
 

@@ -1,14 +1,21 @@
-//! Owns the second program, which no device runs: user space runs it on a packet that it has decided on, and it goes on
+//! Owns the second program, which no device runs: user space runs it on packets that it has decided on, and it goes on
 //! where the first one had left off. Never the stages and ends behind; they are the same.
 
 use aya_ebpf::{
-    bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
+    bindings::{
+        xdp_action::{XDP_DROP, XDP_PASS, XDP_REDIRECT, XDP_TX},
+        xdp_md,
+    },
+    helpers::generated::{bpf_xdp_adjust_tail, bpf_xdp_load_bytes, bpf_xdp_store_bytes},
     macros::xdp,
     programs::XdpContext,
 };
 use lb_abi::{
     image::{A_FLAGS, FRAG_NONE, Field, H_ENTRY, N_NEXT, N_OP, N_P0, N_P1, OP_VERIFY, VERIFY_EXITS},
-    maps::{Flow, RESUME_ANEW, RESUME_EXIT, RESUME_META, RESUME_ON, RESUME_PASS, RESUME_SLOTS, Resume},
+    maps::{
+        Flow, PUNT_FRAME, RESUME_ANEW, RESUME_BATCH, RESUME_DONE, RESUME_EXIT, RESUME_META, RESUME_ON,
+        RESUME_SLOTS, Resume, ResumeBatch,
+    },
     reason::Reason,
 };
 
@@ -16,15 +23,17 @@ use crate::{
     clock, count, flow,
     frame::{Frame, key},
     image::Image,
-    maps::{RESUMED, RESUMES, op_occurs},
+    maps::{RESUME_BATCHES, RESUME_FRAMES, RESUMED, RESUMES, op_occurs},
     packet::Packet,
     track, verify,
 };
 
+const NO_IMAGE: u32 = Reason::NoImage as u32;
+
 #[xdp]
 #[inline(always)]
 pub fn lbctl_resume(ctx: XdpContext) -> u32 {
-    match resume(&ctx) {
+    match next(ctx.ctx) {
         Ok(action) => action,
         Err(reason) => {
             count::reason(reason);
@@ -33,22 +42,104 @@ pub fn lbctl_resume(ctx: XdpContext) -> u32 {
     }
 }
 
+/// Takes the next packet of the batch.
 #[inline(always)]
-fn resume(ctx: &XdpContext) -> Result<u32, u32> {
-    const NO_IMAGE: u32 = Reason::NoImage as u32;
+fn next(ctx: *mut xdp_md) -> Result<u32, u32> {
     // SAFETY: the context is valid for the whole run.
-    let (meta, data) = unsafe { ((*ctx.ctx).data_meta as usize, (*ctx.ctx).data as usize) };
+    let (meta, data) = unsafe { ((*ctx).data_meta as usize, (*ctx).data as usize) };
     if meta + RESUME_META > data {
         return Err(NO_IMAGE);
     }
     // SAFETY: as just checked.
     let slot = unsafe { *(meta as *const u32) } % RESUME_SLOTS;
-    let order = RESUMES.get_ptr_mut(key(slot)).ok_or(NO_IMAGE)?;
-    // SAFETY: a slot has one user, so its order and packet are in the hands of this run alone.
-    let (order, p) = unsafe { (&mut *order, &mut *RESUMED.get_ptr_mut(key(slot)).ok_or(NO_IMAGE)?) };
-    if order.verdict == RESUME_PASS {
-        return Ok(XDP_PASS);
+    let batch = RESUME_BATCHES.get_ptr_mut(key(slot)).ok_or(NO_IMAGE)?;
+    // SAFETY: a slot has one user, so that its batch is in the hands of this run alone.
+    let batch = unsafe { &mut *batch };
+    let n = batch.next;
+    if n >= batch.count || n >= RESUME_BATCH {
+        return Ok(XDP_DROP);
     }
+    batch.next = n + 1;
+    let at = slot * RESUME_BATCH + n;
+    let order = RESUMES.get_ptr_mut(key(at)).ok_or(NO_IMAGE)?;
+    // SAFETY: as for the batch.
+    let (order, p) = unsafe { (&mut *order, &mut *RESUMED.get_ptr_mut(key(slot)).ok_or(NO_IMAGE)?) };
+    if order.verdict == RESUME_DONE {
+        return Ok(XDP_DROP);
+    }
+    order.action = XDP_DROP;
+    put(ctx, at, order.len)?;
+    let action = resume(ctx, p, order)?;
+    order.action = action;
+    order.born = p.born;
+    order.ifindex = match action {
+        XDP_PASS => 0,
+        // SAFETY: as above.
+        XDP_TX => unsafe { (*ctx).ingress_ifindex },
+        XDP_REDIRECT => p.plan.hop.ifindex,
+        _ => return Ok(action),
+    };
+    if lets_go(batch, order.ifindex) {
+        return Ok(action);
+    }
+    order.len = take_back(ctx, at).ok_or(NO_IMAGE)?;
+    order.back = 1;
+    Ok(XDP_DROP)
+}
+
+/// Makes the frame in work that of `RESUME_FRAMES`, `length` bytes long.
+#[inline(always)]
+fn put(ctx: *mut xdp_md, at: u32, length: u32) -> Result<(), u32> {
+    let mut length = length as u64;
+    // SAFETY: moves a register onto itself: the check is to be of the register that the calls get.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) length, options(nomem, nostack)) };
+    if length == 0 || length > PUNT_FRAME as u64 {
+        return Err(NO_IMAGE);
+    }
+    let frame = RESUME_FRAMES.get_ptr_mut(key(at)).ok_or(NO_IMAGE)?;
+    let by = length as i32 - bytes(ctx) as i32;
+    // SAFETY: the context, and `length` bytes, which the value has as just checked.
+    let failed = unsafe {
+        bpf_xdp_adjust_tail(ctx, by) != 0 || bpf_xdp_store_bytes(ctx, 0, frame.cast(), length as u32) != 0
+    };
+    if failed { Err(Reason::ShortFrame as u32) } else { Ok(()) }
+}
+
+/// Bytes of the frame in work: a difference of whole pointers, of which the verifier allows no part.
+#[inline(always)]
+fn bytes(ctx: *mut xdp_md) -> u64 {
+    // SAFETY: the context is valid for the whole run.
+    let mut bytes = unsafe { (*ctx).data_end as u64 - (*ctx).data as u64 };
+    // SAFETY: moves a register onto itself.
+    unsafe { core::arch::asm!("{0} = {0}", inout(reg) bytes, options(nomem, nostack)) };
+    bytes
+}
+
+/// Copies the frame in work back; its length.
+#[inline(always)]
+fn take_back(ctx: *mut xdp_md, at: u32) -> Option<u32> {
+    let length = bytes(ctx);
+    if length == 0 || length > PUNT_FRAME as u64 {
+        return None;
+    }
+    let frame = RESUME_FRAMES.get_ptr_mut(key(at))?;
+    // SAFETY: as in `put`.
+    let loaded = unsafe { bpf_xdp_load_bytes(ctx, 0, frame.cast(), length as u32) };
+    (loaded == 0).then_some(length as u32)
+}
+
+/// Whether frames leave by this interface as they do for a program that is attached.
+#[inline(always)]
+fn lets_go(batch: &ResumeBatch, ifindex: u32) -> bool {
+    let mut found = 0u32;
+    for direct in batch.direct {
+        found |= (direct == ifindex) as u32;
+    }
+    found != 0
+}
+
+#[inline(always)]
+fn resume(ctx: *mut xdp_md, p: &mut Packet, order: &mut Resume) -> Result<u32, u32> {
     if !op_occurs(OP_VERIFY) {
         return Err(NO_IMAGE);
     }
@@ -61,21 +152,13 @@ fn resume(ctx: &XdpContext) -> Result<u32, u32> {
         return Ok(XDP_DROP);
     }
     let image = Image::open(p.half).ok_or(NO_IMAGE)?;
-    if let Some(action) = crate::before(&Frame::new(ctx.ctx), &image, p)? {
+    if let Some(action) = crate::before(&Frame::new(ctx), &image, p)? {
         return Ok(action);
     }
     let flow = flow::lookup(p);
     let mut node = if anew { image.header(H_ENTRY) } else { take_up(&image, p, flow, order)? };
-    let end = crate::steps::<true>(ctx.ctx, &image, p, &mut node, flow)?.ok_or(Reason::BadImage as u32)?;
-    let action = crate::end(ctx.ctx, p, end, flow)?;
-    order.ifindex = match action {
-        // SAFETY: as above.
-        XDP_TX => unsafe { (*ctx.ctx).ingress_ifindex },
-        XDP_REDIRECT => p.plan.hop.ifindex,
-        _ => 0,
-    };
-    order.born = p.born;
-    Ok(action)
+    let end = crate::steps::<true>(ctx, &image, p, &mut node, flow)?.ok_or(Reason::BadImage as u32)?;
+    crate::end(ctx, p, end, flow)
 }
 
 /// Plans what had been planned before the `verify`, and gives the node behind it.

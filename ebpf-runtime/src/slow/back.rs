@@ -1,0 +1,217 @@
+//! Owns the way back of one thread's packets: many of them, decided on, go through `lbctl_resume` by one system call, and
+//! what does not leave by that is sent by a packet socket. Never decides on a packet.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use lb_abi::maps::{Punt, RESUME_ANEW, RESUME_BATCH, RESUME_DIRECT, RESUME_DONE, Session, SessionKey};
+
+use super::counts::Event;
+use super::queue::Batch;
+use super::worker::{Current, Shared};
+use crate::error::Error;
+use crate::generation;
+use crate::netdev;
+use crate::state::Which;
+use crate::sys::packet_socket::PacketSocket;
+use crate::sys::{bpf, process};
+use crate::trial::Action;
+
+/// How soon it is noticed that a device takes redirected frames, or takes them no more.
+const NOTICE: Duration = Duration::from_secs(1);
+/// The local stack takes frames always.
+const LOCAL_STACK: u32 = 0;
+
+/// A packet that was decided on.
+struct Held {
+    /// Its place in what the thread has taken from its queue.
+    at: usize,
+    /// What is counted if it goes on as decided.
+    event: Event,
+}
+
+pub(super) struct Back<'s> {
+    shared: &'s Shared<'s>,
+    slot: u32,
+    socket: PacketSocket,
+    held: Vec<Held>,
+    /// Interfaces whose devices take redirected frames, those asked about, and until when that holds.
+    direct: Vec<u32>,
+    asked: Vec<u32>,
+    until: Instant,
+    /// Frames that came back to be sent, and by which interface.
+    frames: Vec<u8>,
+    out: Vec<(u32, Range<usize>)>,
+}
+
+impl<'s> Back<'s> {
+    /// By the slot that nobody else uses; in the network namespace whose devices it sends by.
+    pub(super) fn new(shared: &'s Shared<'s>, slot: u32) -> Result<Back<'s>, Error> {
+        Ok(Back {
+            shared,
+            slot,
+            socket: PacketSocket::open().map_err(|e| Error::kernel("open a packet socket", e))?,
+            held: Vec::new(),
+            direct: Vec::new(),
+            asked: Vec::new(),
+            until: Instant::now(),
+            frames: Vec::new(),
+            out: Vec::new(),
+        })
+    }
+
+    /// Has packet `at` of `batch` go on by `verdict`, with the next [`flush`](Back::flush) or before. `event` is counted
+    /// unless it has to begin anew.
+    pub(super) fn put(&mut self, current: &Current, batch: &Batch, at: usize, verdict: u32, event: Event) {
+        let Some((punt, frame)) = batch.get(at) else { return };
+        let first = self.held.first().and_then(|held| batch.get(held.at));
+        let other =
+            first.is_some_and(|(first, _)| (first.ifindex, first.queue) != (punt.ifindex, punt.queue));
+        // The kernel takes the packets of one call for those of one queue.
+        if other || self.held.len() >= self.shared.at_once.min(RESUME_BATCH as usize) {
+            self.flush(current, batch);
+        }
+        self.shared.resumes.put(self.slot, self.held.len(), punt, frame, verdict);
+        self.held.push(Held { at, event });
+    }
+
+    /// Sends all packets that were put there; only then may the next ones of their flows overtake.
+    pub(super) fn flush(&mut self, current: &Current, batch: &Batch) {
+        if self.held.is_empty() {
+            return;
+        }
+        let held = std::mem::take(&mut self.held);
+        let since = process::coarse_clock().unwrap_or_default();
+        if self.run(batch, &held) {
+            let mut stale = Vec::new();
+            for (n, Held { at, event }) in held.iter().enumerate() {
+                let resumed = self.shared.resumes.outcome(self.slot, n);
+                if resumed.stale {
+                    // It is checked again, which must not take it for its own twin.
+                    if *event == Event::Accepted
+                        && let Some((punt, frame)) = batch.get(*at)
+                    {
+                        current.forget(self.shared, punt, frame);
+                    }
+                    stale.push(n);
+                    continue;
+                }
+                self.shared.counts.add(*event, 1);
+                self.leave(current, batch, *at, n, since);
+            }
+            self.begin_anew(current, batch, &held, &stale, since);
+        }
+        self.send();
+        for (punt, _) in held.iter().filter_map(|held| batch.get(held.at)) {
+            self.shared.resumes.done(punt);
+        }
+        self.held = held;
+        self.held.clear();
+    }
+
+    /// Whether the program has run. It has not if the interface is gone.
+    fn run(&mut self, batch: &Batch, held: &[Held]) -> bool {
+        let now = Instant::now();
+        if self.until <= now {
+            self.until = now + NOTICE;
+            self.direct.clear();
+            self.direct.push(LOCAL_STACK);
+            self.asked.clear();
+        }
+        let Some((from, _)) = held.first().and_then(|held| batch.get(held.at)) else { return false };
+        let ran = self.shared.resumes.run(self.slot, held.len(), from, &self.direct).is_ok();
+        if !ran {
+            self.shared.counts.add(Event::Fault, held.len() as u64);
+        }
+        ran
+    }
+
+    /// Has those begin anew; all others of the batch are done with.
+    fn begin_anew(&mut self, current: &Current, batch: &Batch, held: &[Held], stale: &[usize], since: u64) {
+        if stale.is_empty() {
+            return;
+        }
+        for n in 0..held.len() {
+            let verdict = if stale.contains(&n) { RESUME_ANEW } else { RESUME_DONE };
+            self.shared.resumes.change(self.slot, n, verdict);
+        }
+        self.shared.counts.add(Event::Anew, stale.len() as u64);
+        if self.run(batch, held) {
+            for n in stale {
+                if let Some(held) = held.get(*n) {
+                    self.leave(current, batch, held.at, *n, since);
+                }
+            }
+        }
+    }
+
+    /// Counts what became of a packet, or puts it on its way.
+    fn leave(&mut self, current: &Current, batch: &Batch, at: usize, n: usize, since: u64) {
+        let shared = self.shared;
+        let resumed = shared.resumes.outcome(self.slot, n);
+        match resumed.action {
+            Action::Tx | Action::Redirect if resumed.back => {
+                let start = self.frames.len();
+                shared.resumes.frame(self.slot, n, &mut self.frames);
+                self.out.push((resumed.ifindex, start..self.frames.len()));
+            }
+            Action::Tx | Action::Redirect => shared.counts.add(Event::Sent, 1),
+            Action::Pass if !resumed.back => shared.counts.add(Event::Passed, 1),
+            Action::Drop => {}
+            Action::Pass | Action::Aborted => shared.counts.add(Event::Fault, 1),
+        }
+        if resumed.born
+            && let Some((punt, frame)) = batch.get(at)
+        {
+            shared.counts.add(Event::Begun, 1);
+            self.note_beginning(current, punt, frame.len() as u64, since);
+        }
+    }
+
+    fn send(&mut self) {
+        if self.out.is_empty() {
+            return;
+        }
+        let frames = self
+            .out
+            .iter()
+            .map(|(ifindex, place)| (*ifindex, self.frames.get(place.clone()).unwrap_or_default()));
+        let sent = self.socket.send(frames);
+        self.shared.counts.add(Event::Sent, sent.sent);
+        self.shared.counts.add(Event::SendFailed, sent.failed);
+        for (ifindex, _) in self.out.drain(..) {
+            if !self.asked.contains(&ifindex) {
+                self.asked.push(ifindex);
+                let features = netdev::xdp_features(ifindex).ok().flatten();
+                if features.is_some_and(netdev::XdpFeatures::redirect_target)
+                    && self.direct.len() < RESUME_DIRECT
+                {
+                    self.direct.push(ifindex);
+                }
+            }
+        }
+        self.frames.clear();
+    }
+
+    /// Writes into a session that began with this packet, at `since` or later, what its certificate's packets had come to
+    /// before. Only lists show it: an error is none.
+    fn note_beginning(&self, current: &Current, punt: &Punt, bytes: u64, since: u64) {
+        let map = self.shared.maps.fd(Which::Sessions);
+        let Ok(counted) = generation::count_in(self.shared.maps, Which::CertificateCounts, punt.cert) else {
+            return;
+        };
+        for &tracker in &current.trackers {
+            let key = SessionKey { tracker, cert: punt.cert, pool: 0 };
+            if let Ok(Some(session)) = bpf::lookup::<SessionKey, Session>(map, &key)
+                && session.born >= since
+            {
+                let session = Session {
+                    packets_before: counted.packets.saturating_sub(1),
+                    bytes_before: counted.bytes.saturating_sub(bytes),
+                    ..session
+                };
+                let _ = bpf::update(map, &key, &session, bpf::EXIST);
+            }
+        }
+    }
+}
