@@ -12,6 +12,7 @@ pub struct ConstantProgram(OwnedFd);
 /// What it returns (`enum xdp_action`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
+    Drop = 1,
     Pass = 2,
     Tx = 3,
 }
