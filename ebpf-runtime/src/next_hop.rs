@@ -73,7 +73,13 @@ pub(crate) async fn ways(addresses: &[IpAddr], asking: Asking) -> io::Result<Vec
         for address in addresses {
             let way = way(&handle, *address, &macs, &known).await?;
             match way {
-                Way::Resolved { next_hop, neighbour } if asking == Asking::Everyone => {
+                // To say that one is wanted takes away that it is permanent (`__neigh_update` of net/core/neighbour.c).
+                Way::Resolved { next_hop, neighbour }
+                    if asking == Asking::Everyone
+                        && !known
+                            .get(&(next_hop.ifindex, neighbour))
+                            .is_some_and(|known| known.permanent) =>
+                {
                     ask_neighbour(&handle, next_hop.ifindex, neighbour).await?;
                 }
                 Way::Unresolved { ifindex, neighbour } if asking != Asking::Nobody => {
@@ -88,7 +94,14 @@ pub(crate) async fn ways(addresses: &[IpAddr], asking: Asking) -> io::Result<Vec
     .await
 }
 
-type Neighbours = HashMap<(u32, IpAddr), [u8; 6]>;
+struct Known {
+    mac: [u8; 6],
+    /// Somebody has written it down for good.
+    permanent: bool,
+}
+
+/// By interface and address.
+type Neighbours = HashMap<(u32, IpAddr), Known>;
 
 async fn neighbours(handle: &Handle) -> Result<Neighbours, rtnetlink::Error> {
     let mut known = Neighbours::new();
@@ -110,7 +123,8 @@ async fn neighbours(handle: &Handle) -> Result<Neighbours, rtnetlink::Error> {
             }
         }
         if let (Some(address), Some(mac)) = (address, mac) {
-            known.insert((message.header.ifindex, address), mac);
+            let permanent = message.header.state == NeighbourState::Permanent;
+            known.insert((message.header.ifindex, address), Known { mac, permanent });
         }
     }
     Ok(known)
@@ -155,7 +169,9 @@ async fn way(
     }
     let Some(smac) = macs.get(&ifindex).filter(|mac| **mac != [0; 6]) else { return Ok(Way::NotEthernet) };
     Ok(match known.get(&(ifindex, neighbour)) {
-        Some(dmac) => Way::Resolved { next_hop: NextHop { ifindex, dmac: *dmac, smac: *smac }, neighbour },
+        Some(known) => {
+            Way::Resolved { next_hop: NextHop { ifindex, dmac: known.mac, smac: *smac }, neighbour }
+        }
         None => Way::Unresolved { ifindex, neighbour },
     })
 }
@@ -182,5 +198,33 @@ async fn ask_neighbour(handle: &Handle, ifindex: u32, neighbour: IpAddr) -> Resu
         // A device that went away, or one that does no address resolution: it stays unresolved.
         Err(rtnetlink::Error::NetlinkError(_)) => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::lab::{Arms, Lab, Plan};
+
+    #[test]
+    fn a_permanent_neighbour_stays_permanent() {
+        let backend = IpAddr::V4(Ipv4Addr::new(10, 0, 2, 1));
+        let plan = Plan { arms: Arms::Two, balancer: vec![], clients: vec![], backends: vec![vec![backend]] };
+        let lab = Lab::build(&plan).unwrap();
+        let permanent = lab
+            .balancer
+            .run(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async {
+                    let ways = ways(&[backend], Asking::Everyone).await.unwrap();
+                    assert!(matches!(ways[..], [Way::Resolved { neighbour, .. }] if neighbour == backend));
+                    let known = net::connected(async |handle| neighbours(&handle).await).await.unwrap();
+                    known.iter().map(|((_, address), known)| (*address, known.permanent)).collect::<Vec<_>>()
+                })
+            })
+            .unwrap();
+        assert!(permanent.contains(&(backend, true)), "{permanent:?}");
     }
 }
