@@ -38,9 +38,10 @@ use crate::sys::process;
 const NOTICE: Duration = Duration::from_millis(20);
 /// Packets taken off a carrier before the next one has its turn.
 const ROUND: usize = 256;
-/// So many at once are a flood: then the next are waited for a moment, so that they come together.
-const MANY: usize = 16;
-const MOMENT: Duration = Duration::from_micros(50);
+/// Where packets follow so soon upon each other, they are waited for a moment, so that they come together: to be woken
+/// for each one costs the threads that check signatures more than half of what they can do.
+const SOON: Duration = Duration::from_micros(100);
+const MOMENT: Duration = Duration::from_micros(200);
 /// How far threads that check signatures give way to others: beside a busy `ksoftirqd` they get a tenth of its CPU, so
 /// that a flood of signatures does not slow the packets that need no check.
 const NICE: i32 = 10;
@@ -179,6 +180,7 @@ impl Dispatcher<'_> {
         let mut sockets: Vec<FromSocket> = Vec::new();
         self.open_sockets(&mut sockets)?;
         let mut look = Instant::now();
+        let mut last = look;
         while !stop() && !self.ends {
             if look <= Instant::now() {
                 look = Instant::now() + NOTICE;
@@ -190,16 +192,16 @@ impl Dispatcher<'_> {
             let mut carriers: Vec<&mut dyn Carrier> = vec![&mut ring];
             carriers.extend(sockets.iter_mut().map(|socket| socket as &mut dyn Carrier));
             wait(&carriers)?;
-            let mut taken = self.receive(&mut ring)?;
+            if last.elapsed() < SOON {
+                thread::sleep(MOMENT);
+            }
+            self.receive(&mut ring)?;
             for socket in &mut sockets {
                 let count = self.receive(socket)?;
                 self.shared.counts.add(Event::BySocket, count as u64);
-                taken += count;
             }
             self.queues.iter().for_each(Queue::wake);
-            if (MANY..ROUND).contains(&taken) {
-                thread::sleep(MOMENT);
-            }
+            last = Instant::now();
         }
         self.close_sockets(sockets)
     }

@@ -21,8 +21,8 @@ use crate::sys::process;
 /// What has waited for longer, in ns, is dropped.
 const PATIENCE: u64 = 2_000_000_000;
 /// So many packets whose signature was looked at go back together: for as long as it takes to look at them a packet may
-/// wait for another, some 300 µs.
-const CHECKED: usize = 4;
+/// wait for another, half a millisecond where packets queue anyway.
+const CHECKED: usize = 8;
 
 /// What the generation in place says of certificates.
 pub(super) struct Current {
