@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
@@ -239,13 +239,22 @@ impl Namespace {
 
     /// Puts a program on a device, in native mode.
     pub fn attach(&self, device: &str, program: &ConstantProgram) -> Result<(), Error> {
+        self.set_program(device, program.fd().as_raw_fd())
+    }
+
+    /// Takes the program off again.
+    pub fn detach(&self, device: &str) -> Result<(), Error> {
+        self.set_program(device, -1)
+    }
+
+    fn set_program(&self, device: &str, fd: RawFd) -> Result<(), Error> {
         let link = LinkUnspec::new_with_name(device)
             .append_extra_attribute(LinkAttribute::Xdp(vec![
-                LinkXdp::Fd(program.fd().as_raw_fd()),
+                LinkXdp::Fd(fd),
                 LinkXdp::Flags(XDP_FLAGS_DRV_MODE),
             ]))
             .build();
-        self.netlink(&format!("attach a program to {device} of {}", self.name()), async |handle| {
+        self.netlink(&format!("change the program of {device} of {}", self.name()), async |handle| {
             handle.link().set(link).execute().await
         })
     }

@@ -1,10 +1,12 @@
 //! What clients see: who signs is served, by either carrier, in order, and nobody else.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use ebpf_runtime::lab::{HOST_DEVICE, Server};
 use lb_abi::image::{VERIFY_EXPIRED, VERIFY_INVALID, VERIFY_MISSING, VERIFY_REPLAYED, VERIFY_REVOKED};
 
-use crate::world::{By, Setting, Signs, World, within};
+use crate::world::{By, PORT, Setting, Signs, VIP, World, within};
 
 /// The first packet of a flow goes through the agent, and what comes after it does not.
 fn a_signed_datagram_is_answered(by: By) {
@@ -42,6 +44,40 @@ fn a_signed_datagram_is_answered_by_the_ring_buffer() {
 #[test]
 fn a_signed_datagram_is_answered_by_sockets() {
     a_signed_datagram_is_answered(By::Sockets);
+}
+
+#[test]
+fn what_passes_is_given_to_this_host() {
+    let (world, agent) = World::serving(By::Ring, &Setting { passes: true, ..Setting::new() });
+    let here = SocketAddr::new(VIP.into(), PORT);
+    let server = Server::udp_echo(&world.lab.balancer, here).unwrap();
+    let client = world.client(0, 5_000);
+    for round in 0..5u8 {
+        assert!(client.is_served(&Signs::number(1).sign(&[round])), "round {round}: {:?}", world.status());
+    }
+    assert_eq!(server.seen(), 5);
+    let slow = || world.slow();
+    assert!(within(Duration::from_secs(1), || slow().passed == slow().accepted + slow().in_order));
+    assert_eq!((slow().sent, slow().faults), (0, 0));
+    agent.stop();
+}
+
+/// A veth whose peer runs no program takes no redirected frame (drivers/net/veth.c, `veth_xdp_xmit`).
+#[test]
+fn a_device_that_takes_no_redirected_frames_is_served_by_packet_sockets() {
+    let (world, agent) = World::serving(By::Ring, &Setting { flags: 0, ..Setting::new() });
+    let client = world.client(0, 5_000);
+    assert!(client.is_served(&Signs::number(1).sign(b"taken")));
+    for backend in &world.lab.backends {
+        backend.namespace.detach(HOST_DEVICE).unwrap();
+    }
+    // Whether a device takes them is asked once a second.
+    std::thread::sleep(Duration::from_millis(1_100));
+    for round in 0..20u8 {
+        assert!(client.is_served(&Signs::number(1).sign(&[round])), "round {round}: {:?}", world.status());
+    }
+    assert!(within(Duration::from_secs(1), || world.slow().sent == 21), "{:?}", world.slow());
+    agent.stop();
 }
 
 #[test]

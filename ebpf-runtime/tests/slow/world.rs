@@ -26,7 +26,7 @@ use crate::build::{Peer, Tree};
 pub const CLIENTS: [[u8; 4]; 2] = [[192, 0, 2, 1], [192, 0, 2, 2]];
 pub const PEERS: [[u8; 4]; 3] = [[10, 0, 2, 1], [10, 0, 2, 2], [10, 0, 2, 3]];
 pub const VIP: [u8; 4] = [203, 0, 113, 10];
-const PORT: u16 = 443;
+pub const PORT: u16 = 443;
 
 /// How the packets get to the agent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -97,6 +97,8 @@ pub struct Setting {
     pub checks: [u64; 2],
     /// Another one is another program.
     pub features: u32,
+    /// What is signed well is for the balancer itself.
+    pub passes: bool,
 }
 
 impl Setting {
@@ -107,6 +109,7 @@ impl Setting {
             certificates: [1, 2, 3].map(|id| Signs::number(id).certificate()).to_vec(),
             checks: [1_000_000; 2],
             features: FEATURE_FORWARD | FEATURE_HASH | FEATURE_LOAD,
+            passes: false,
         }
     }
 
@@ -130,7 +133,8 @@ impl Setting {
         let authority = tree.authority(self.flags, &self.certificates, source, all);
         let translate = tree.node(OP_TRANSLATE, [forward, ends[7], ends[8]], [pool, 0, 0]);
         let track = tree.node(OP_TRACK, [translate, ends[5], ends[6]], [tracker, 0, 0]);
-        let verify = tree.verify(authority, track, [ends[0], ends[1], ends[2], ends[3], ends[4]]);
+        let next = if self.passes { tree.end(END_PASS) } else { track };
+        let verify = tree.verify(authority, next, [ends[0], ends[1], ends[2], ends[3], ends[4]]);
         let entry = tree.node(OP_TRANSLATE_BACK, [forward, verify, 0], [0; 3]);
         let mut image = tree.finish(entry, self.features);
         for authority in &mut image.authorities {
