@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use lb_abi::maps::{
     PENDING_SLOTS, PUNT_FRAME, PUNT_MAGIC, Pending, Punt, RESUME_BATCH, RESUME_DIRECT, RESUME_META,
-    RESUME_NOWHERE, RESUME_SLOTS, RESUME_WAITS, Resume, ResumeBatch,
+    RESUME_NOWHERE, RESUME_SLOTS, RESUME_WAITS, Resume, ResumeBatch, TICK_SHIFT,
 };
 
 use crate::error::Error;
@@ -167,14 +167,16 @@ impl Resumes {
         }
     }
 
-    /// A packet that was handed over is done with: its flow no longer waits for it.
-    pub(crate) fn done(&self, punt: &Punt) {
+    /// A packet that was handed over is done with at `now` (coarse monotonic ns): its flow no longer waits for it.
+    pub(crate) fn done(&self, punt: &Punt, now: u64) {
         let slot = punt.flow as usize & (PENDING_SLOTS as usize - 1);
         let flow = self.pending.word(slot, offset_of!(Pending, flow));
         let done = self.pending.half_word(slot, offset_of!(Pending, done));
-        if let (Some(flow), Some(done)) = (flow, done)
+        let last = self.pending.half_word(slot, offset_of!(Pending, last));
+        if let (Some(flow), Some(done), Some(last)) = (flow, done, last)
             && flow.load(Ordering::SeqCst) == punt.flow
         {
+            last.store((now >> TICK_SHIFT) as u32, Ordering::SeqCst);
             done.fetch_add(1, Ordering::SeqCst);
         }
     }

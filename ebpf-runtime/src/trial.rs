@@ -342,15 +342,17 @@ impl Trial {
         Ok(self.trackers()?.iter().map(|state| state.proven).collect())
     }
 
-    /// Sets the counts of live flows that trackers and backends keep right, as the agent does now and then; under
-    /// `FEATURE_TEST` by the clock that was set.
+    /// The program's clock in ns: under `FEATURE_TEST` the one that was set.
+    fn now(&self) -> Result<u64, Error> {
+        if self.flags.features & FEATURE_TEST != 0 {
+            return Ok(self.plane.control().clock);
+        }
+        process::coarse_clock().map_err(|e| Error::kernel("read the clock", e))
+    }
+
+    /// Sets the counts of live flows that trackers and backends keep right, as the agent does now and then.
     pub fn recount(&self) -> Result<(), Error> {
-        let clock = if self.flags.features & FEATURE_TEST == 0 {
-            process::coarse_clock().map_err(|e| Error::kernel("read the clock", e))?
-        } else {
-            self.plane.control().clock
-        };
-        ageing::recount(&self.plane, clock)
+        ageing::recount(&self.plane, self.now()?)
     }
 
     /// What stands in `BACKENDS`, by ordinal of the current image.

@@ -325,7 +325,8 @@ pub struct Pending {
     /// Packets handed over, and packets done with; only the agent writes the latter.
     pub punted: u32,
     pub done: u32,
-    /// Tick of the last packet handed over: what is older than `PENDING_TICKS` is lost.
+    /// Tick at which the agent was last done with one, or came to have one again: if that is more than `PENDING_TICKS` ago,
+    /// those in user space are lost.
     pub last: u32,
     pub pad: u32,
 }

@@ -102,8 +102,9 @@ impl<'s> Back<'s> {
             self.begin_anew(current, batch, &held, &stale, since);
         }
         self.send();
+        let now = process::coarse_clock().unwrap_or_default();
         for (punt, _) in held.iter().filter_map(|held| batch.get(held.at)) {
-            self.shared.resumes.done(punt);
+            self.shared.resumes.done(punt, now);
         }
         self.held = held;
         self.held.clear();

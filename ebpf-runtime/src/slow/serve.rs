@@ -255,7 +255,7 @@ impl Dispatcher<'_> {
         let thread = (punt.flow >> 32) as usize % self.queues.len().max(1);
         if !self.queues.get(thread).is_some_and(|queue| queue.push(punt, frame)) {
             self.shared.counts.add(Event::QueueFull, 1);
-            self.shared.resumes.done(&punt);
+            self.shared.resumes.done(&punt, process::coarse_clock().unwrap_or_default());
         }
         Ok(())
     }

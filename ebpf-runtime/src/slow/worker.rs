@@ -119,7 +119,7 @@ impl<'s> Worker<'s> {
         let now = process::coarse_clock().unwrap_or_default();
         if now.saturating_sub(punt.at) > PATIENCE {
             counts.add(Event::TooOld, 1);
-            self.shared.resumes.done(punt);
+            self.shared.resumes.done(punt, now);
             return;
         }
         if punt.generation != self.current.generation {
@@ -143,7 +143,7 @@ impl<'s> Worker<'s> {
             Verdict::Anew => (Event::Anew, RESUME_ANEW),
             Verdict::Full => {
                 counts.add(Event::ReplayFull, 1);
-                self.shared.resumes.done(punt);
+                self.shared.resumes.done(punt, now);
                 return;
             }
         };

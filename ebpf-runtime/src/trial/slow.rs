@@ -65,10 +65,11 @@ impl Trial {
         frame: &[u8],
         verdict: u32,
     ) -> Result<(Resumed, Vec<u8>), Error> {
+        let now = self.now()?;
         let slow = self.slow()?;
         slow.resumes.put(0, 0, punt, frame, verdict);
         slow.resumes.run(0, 1, punt, &[])?;
-        slow.resumes.done(punt);
+        slow.resumes.done(punt, now);
         let mut out = Vec::new();
         slow.resumes.frame(0, 0, &mut out);
         Ok((slow.resumes.outcome(0, 0), out))

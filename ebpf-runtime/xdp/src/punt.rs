@@ -159,15 +159,19 @@ fn hand_over(p: &mut Packet, flow: u64, by: u32) {
     // SAFETY: aligned words of an array map. Several CPUs that hand over packets of one flow at once may lose one of
     // them, and with it the order of these packets; the agent alone writes `done`.
     unsafe {
+        let done = core::ptr::read_volatile(&raw const (*pending).done);
+        let mut punted = done;
         if core::ptr::read_volatile(&raw const (*pending).flow) == flow {
-            let punted = core::ptr::read_volatile(&raw const (*pending).punted);
-            core::ptr::write_volatile(&raw mut (*pending).punted, punted.wrapping_add(by));
-        } else if by == 1 {
-            let done = core::ptr::read_volatile(&raw const (*pending).done);
-            core::ptr::write_volatile(&raw mut (*pending).punted, done.wrapping_add(1));
-            core::ptr::write_volatile(&raw mut (*pending).flow, flow);
+            punted = core::ptr::read_volatile(&raw const (*pending).punted);
+        } else if by != 1 {
+            return;
         }
-        core::ptr::write_volatile(&raw mut (*pending).last, tick);
+        // From now on the agent has something to do.
+        if punted == done {
+            core::ptr::write_volatile(&raw mut (*pending).last, tick);
+        }
+        core::ptr::write_volatile(&raw mut (*pending).punted, punted.wrapping_add(by));
+        core::ptr::write_volatile(&raw mut (*pending).flow, flow);
     }
 }
 
