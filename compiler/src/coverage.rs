@@ -61,7 +61,8 @@ pub struct Place {
 pub enum Met {
     Reached,
     Missed,
-    /// An `else` that is there because a match must have one, or what lies within it: no packet comes there.
+    /// An `else` that is there because a match must have one, an exit that nothing takes as its item is set, or what lies
+    /// within one: no packet comes there.
     Unreachable,
 }
 
@@ -82,7 +83,7 @@ struct Places<'a> {
     policy: &'a Policy,
     reached: &'a Reached,
     idle: HashSet<Span>,
-    /// Within an idle `else`.
+    /// Within what no packet comes to.
     is_idle: bool,
     found: Vec<Place>,
 }
@@ -101,9 +102,12 @@ impl Places<'_> {
         for stage in &chain.stages {
             for (name, exit) in stage.kind.exits() {
                 if exit.written {
-                    let text = format!("{} ({name})", self.policy.stage_words(&stage.kind));
+                    let (text, outer) =
+                        (format!("{} ({name})", self.policy.stage_words(&stage.kind)), self.is_idle);
+                    self.is_idle |= !self.policy.can_leave(&stage.kind, name);
                     self.add(Kind::Exit, exit.span, text, &Mark::Exit(stage.span, name));
                     self.chain(&exit.chain);
+                    self.is_idle = outer;
                 }
             }
         }
@@ -241,6 +245,21 @@ policy p { default drop } = match {
   ttl in 10-255 -> drop
   else          -> limit calm (exceed -> drop) -> match { proto == udp -> pass; else -> drop }
 }
+"
+            ),
+            expected
+        );
+    }
+
+    #[test]
+    fn an_exit_that_the_item_as_it_is_set_never_takes_is_told_apart() {
+        let expected = ["- verify devices (missing)", "x verify devices (revoked)", "x ttl == 9", "x else"];
+        assert_eq!(
+            told_of(
+                "lbp 1
+authority devices { key 2 0x036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 }
+policy p { default drop } =
+  verify devices (missing -> drop, revoked -> match { ttl == 9 -> pass; else -> drop }) -> pass
 "
             ),
             expected
