@@ -8,6 +8,7 @@
 mod cover;
 mod describe;
 mod fate;
+mod fields;
 mod follow;
 mod items;
 mod joint;

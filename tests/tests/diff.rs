@@ -149,7 +149,7 @@ fn is_of_certificates(region: &Region) -> bool {
 fn without_certificates(guard: &str) -> Option<String> {
     let (of_certificates, others): (Vec<&str>, Vec<&str>) =
         guard.split(" and ").partition(|one| one.contains("cert."));
-    let is_held = of_certificates.iter().all(|one| one.starts_with("not (cert.id "));
+    let is_held = of_certificates.iter().all(|one| one.starts_with("not (cert."));
     let others = if others.is_empty() { EVERY_PACKET.to_owned() } else { others.join(" and ") };
     is_held.then_some(others)
 }

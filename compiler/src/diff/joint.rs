@@ -2,7 +2,7 @@
 //! filled at run time, and what each number is called. Never items that stages alone name.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy_lang::policy::{AuthorityId, Certificate, InterfaceId, Policy, Signed};
 
@@ -21,6 +21,8 @@ pub struct Joint<'p> {
     same: Vec<(Item, Item)>,
     /// By number, less 1: the interface of the old and of the new policy that a device belongs to.
     interfaces: Vec<[Option<usize>; 2]>,
+    /// Certificates are told apart by their hashes: two of them have one id.
+    pub by_hash: bool,
 }
 
 impl<'p> Joint<'p> {
@@ -32,6 +34,7 @@ impl<'p> Joint<'p> {
             numberings: [Numbering::of(old), Numbering::of(new)],
             same: Vec::new(),
             interfaces: Vec::new(),
+            by_hash: false,
         };
         let all = |count: usize| (0..count as u32).collect();
         let trackers = [old, new].map(|policy| all(policy.trackers.len()));
@@ -117,6 +120,13 @@ impl<'p> Joint<'p> {
             self.numberings[which].certificates = numbers;
         }
         self.numberings.iter_mut().for_each(|numbering| numbering.all_certificates = all.len() as u32);
+        let all: Vec<&Certificate> = [old, new]
+            .iter()
+            .flat_map(|policy| &policy.authorities)
+            .flat_map(|one| &one.certificates)
+            .collect();
+        let hashes: BTreeMap<u8, [u8; 32]> = all.iter().map(|one| (one.id, one.hash)).collect();
+        self.by_hash = all.iter().any(|one| hashes.get(&one.id) != Some(&one.hash));
     }
 
     /// The interface of a policy that a number stands for.
@@ -147,17 +157,16 @@ impl<'p> Joint<'p> {
         name(true).or_else(|| name(false)).unwrap_or_default()
     }
 
-    /// Its id, as guards have it; where another certificate has it too, behind the authority's name: `devices 3`.
+    /// Its id, as guards have it, or its hash.
     pub fn certificate_name(&self, number: u32) -> String {
         let name = |new: bool| {
             let signed = self.certificate(new, number)?;
             let authority = self.policies[usize::from(new)].authorities.get(signed.authority.index())?;
             let certificate = authority.certificates.get(signed.certificate as usize)?;
-            let id = certificate.id;
-            let is_other = |one: &&Certificate| one.id == id && one.hash != certificate.hash;
-            let all = self.policies.iter().flat_map(|policy| &policy.authorities);
-            let is_alone = all.flat_map(|one| &one.certificates).find(is_other).is_none();
-            Some(if is_alone { id.to_string() } else { format!("{} {id}", authority.name) })
+            Some(match self.by_hash {
+                true => format!("\"{}\"", certificate.hash_text()),
+                false => certificate.id.to_string(),
+            })
         };
         name(true).or_else(|| name(false)).unwrap_or_default()
     }

@@ -323,6 +323,33 @@ fn families_that_are_treated_alike_are_told_together() {
     )));
 }
 
+/// What a region says is a guard, also where an id alone does not say whose certificate is meant.
+#[test]
+fn certificates_that_share_an_id_are_told_by_their_hashes() {
+    let certified = |end: &str| {
+        format!(
+            "lbp 1
+authority devices {{ key 2 0x036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296 }}
+authority others {{ key 2 0x037cf27b188d034f7e8a52380304b51ac3c08969e277f21b35a60b48fc47669978 }}
+policy p {{ default drop }} =
+  match {{
+    udp.dport == 53 -> verify devices -> asks
+    else            -> verify others -> asks
+  }}
+tree asks = match {{ cert.id == 2 and ttl == 9 -> {end}; else -> drop }}
+"
+        )
+    };
+    let report = diff(&certified("pass"), &certified("drop"));
+    let regions: Vec<_> = report.changes.iter().flat_map(|change| &change.regions).collect();
+    assert_eq!(regions.len(), 2, "{}", told(&report));
+    for region in regions {
+        let guard = &region.guard.whole;
+        assert!(guard.contains(" and cert.hash == \""), "{guard}");
+        checked(&certified("pass").replace("cert.id == 2 and ttl == 9", guard));
+    }
+}
+
 /// Behind `verify` a packet has what the witness is signed with, and in front of it came in by the witness's interface.
 #[test]
 fn a_witness_is_signed_and_comes_in_where_its_region_says() {

@@ -8,6 +8,7 @@ use lb_abi::image::Field;
 use policy_lang::policy::{self, AddrSet, Policy};
 
 use super::cover::{ClassSet, Literal, Product};
+use super::fields::{TCP, field_names, implies_protocol, is_everywhere, is_named};
 use super::joint::Joint;
 use super::values::{self, Values};
 use crate::lower::axis::Axis;
@@ -33,8 +34,6 @@ pub struct Words<'a> {
 /// Values that a list shows, whole and short.
 const MOST_VALUES: [usize; 2] = [1_000, 6];
 const PROTO: Axis = Axis::Of(Field::Proto);
-const TCP: &str = "tcp";
-const UDP: &str = "udp";
 
 /// One form of a literal.
 struct Form {
@@ -89,12 +88,12 @@ impl<'a> Words<'a> {
             let names = self.field_names(literal.field, protocols.as_deref(), family);
             let form = self.form(literal, &names);
             is_said |= !form.inverted && matches!(names.as_slice(), [one] if implies_protocol(*one));
-            parts.push(form.written(&names, most));
+            parts.push(form.written(&names, self.joint.by_hash, most));
         }
         let protocol = product.iter().find(|literal| literal.field == PROTO);
         if let Some(literal) = protocol.filter(|_| !is_said) {
             let names = [policy::Field::Proto];
-            parts.insert(0, self.form(literal, &names).written(&names, most));
+            parts.insert(0, self.form(literal, &names).written(&names, false, most));
         }
         if parts.is_empty() { "every packet".to_owned() } else { parts.join(" and ") }
     }
@@ -266,7 +265,7 @@ impl Form {
         }
     }
 
-    fn written(&self, fields: &[policy::Field], most: usize) -> String {
+    fn written(&self, fields: &[policy::Field], by_hash: bool, most: usize) -> String {
         let Form { negated, inverted, pieces } = self;
         let values = match pieces.as_slice() {
             [one] => one.clone(),
@@ -283,8 +282,12 @@ impl Form {
             (false, false) => "in",
             (false, true) => "not in",
         };
+        let word = |field: &policy::Field| match field {
+            policy::Field::Cert if by_hash => "cert.hash",
+            field => field.word(),
+        };
         let tests: Vec<String> =
-            fields.iter().map(|field| format!("{} {operator} {values}", field.word())).collect();
+            fields.iter().map(|field| format!("{} {operator} {values}", word(field))).collect();
         match (tests.as_slice(), inverted) {
             ([one], false) => one.clone(),
             ([one], true) => format!("not ({one})"),
@@ -309,69 +312,6 @@ fn is_name(value: &str, fields: &[policy::Field]) -> bool {
         }
         _ => false,
     }
-}
-
-/// The language's fields for one of the image's, as the protocols allow.
-fn field_names(field: Field, protocols: Option<&[String]>, v6: Option<bool>) -> Vec<policy::Field> {
-    use policy::Field as Word;
-    let only = match protocols {
-        Some([one]) => Some(one.as_str()),
-        _ => None,
-    };
-    let is_either = protocols.is_some_and(|all| all.iter().all(|one| one == TCP || one == UDP));
-    let ports = |tcp, udp, either| match only {
-        Some(TCP) => vec![tcp],
-        Some(UDP) => vec![udp],
-        _ if is_either => vec![either],
-        _ => vec![tcp, udp],
-    };
-    let icmp = |icmp, icmp6| match (only, v6) {
-        (Some("icmp"), _) | (None, Some(false)) => vec![icmp],
-        (Some("icmp6"), _) | (None, Some(true)) => vec![icmp6],
-        _ => vec![icmp, icmp6],
-    };
-    match field {
-        Field::Src => vec![Word::Src],
-        Field::Dst => vec![Word::Dst],
-        Field::Dport => ports(Word::TcpDport, Word::UdpDport, Word::Dport),
-        Field::Sport => ports(Word::TcpSport, Word::UdpSport, Word::Sport),
-        Field::Proto => vec![Word::Proto],
-        Field::TcpFlags => vec![Word::TcpFlags],
-        Field::IcmpType => icmp(Word::IcmpType, Word::Icmp6Type),
-        Field::IcmpCode => icmp(Word::IcmpCode, Word::Icmp6Code),
-        Field::Len => vec![Word::Len],
-        Field::Ttl => vec![Word::Ttl],
-        Field::Dscp => vec![Word::Dscp],
-        Field::Vlan => vec![Word::Vlan],
-        Field::Frag => vec![Word::Frag],
-        Field::Flow => vec![Word::Flow],
-        Field::Cert => vec![Word::Cert],
-    }
-}
-
-/// Every packet has it.
-fn is_everywhere(axis: Axis) -> bool {
-    let Axis::Of(field) = axis else { return axis == Axis::Iface };
-    let others = [
-        Field::Dport,
-        Field::Sport,
-        Field::TcpFlags,
-        Field::IcmpType,
-        Field::IcmpCode,
-        Field::Vlan,
-        Field::Cert,
-    ];
-    !others.contains(&field)
-}
-
-/// Its values are names, and what has none is no value.
-fn is_named(axis: Axis) -> bool {
-    !matches!(axis, Axis::Of(field) if field != Field::Flow && field != Field::Cert)
-}
-
-/// `tcp.dport` is of TCP alone.
-fn implies_protocol(field: policy::Field) -> bool {
-    field.word().contains('.')
 }
 
 /// Everything of a policy whose addresses have a name.
