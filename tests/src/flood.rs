@@ -43,22 +43,13 @@ impl Flood {
 
     /// Calls `wait` before each frame.
     fn begin(host: &Host, packet: &Packet, mut wait: impl FnMut() + Send + 'static) -> Flood {
-        let mut frame = packet.bytes();
-        frame[..6].copy_from_slice(&host.balancer_mac);
-        frame[6..12].copy_from_slice(&host.mac);
-        let socket = FrameSocket::open(&host.namespace, HOST_DEVICE).expect("a raw socket");
+        let mut forger = Forger::new(host, packet);
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (until, count) = (stop.clone(), sent.clone());
         let thread = std::thread::spawn(move || {
-            let mut number = 0u32;
             while !until.load(Ordering::Relaxed) {
                 wait();
-                number = number.wrapping_add(1);
-                spoof(&mut frame, number);
-                // A full queue refuses some; they are not counted.
-                if socket.send(&frame).is_ok() {
-                    count.fetch_add(1, Ordering::Relaxed);
-                }
+                count.fetch_add(u64::from(forger.send()), Ordering::Relaxed);
             }
         });
         Flood { stop, sent, thread }
@@ -74,6 +65,32 @@ impl Flood {
         self.stop.store(true, Ordering::Relaxed);
         self.thread.join().expect("the flood ends");
         self.sent.load(Ordering::Relaxed)
+    }
+}
+
+/// Sends one packet after the other, each from another address and port.
+#[derive(Debug)]
+pub struct Forger {
+    socket: FrameSocket,
+    frame: Vec<u8>,
+    number: u32,
+}
+
+impl Forger {
+    /// Of a packet as `Flood::start` takes it.
+    pub fn new(host: &Host, packet: &Packet) -> Forger {
+        let mut frame = packet.bytes();
+        frame[..6].copy_from_slice(&host.balancer_mac);
+        frame[6..12].copy_from_slice(&host.mac);
+        let socket = FrameSocket::open(&host.namespace, HOST_DEVICE).expect("a raw socket");
+        Forger { socket, frame, number: 0 }
+    }
+
+    /// Whether the next one was sent: a full queue refuses some.
+    pub fn send(&mut self) -> bool {
+        self.number = self.number.wrapping_add(1);
+        spoof(&mut self.frame, self.number);
+        self.socket.send(&self.frame).is_ok()
     }
 }
 
