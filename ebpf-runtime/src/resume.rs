@@ -62,6 +62,8 @@ pub struct Resumed {
     pub born: bool,
     /// The frame came back: user space is to carry out the action.
     pub back: bool,
+    /// It is handed over again, with the frame that user space has.
+    pub again: Option<Punt>,
 }
 
 /// The second program and the maps it shares with user space. Each thread has a slot of its own, with room for
@@ -112,7 +114,7 @@ impl Resumes {
     /// Another verdict for the `n`th, whose frame is still as it was put there.
     pub(crate) fn change(&self, slot: u32, n: usize, verdict: u32) {
         if let Some(order) = self.orders.get(place(slot, n)) {
-            let order = Resume { verdict, action: RESUME_WAITS, stale: 0, ..order };
+            let order = Resume { verdict, action: RESUME_WAITS, stale: 0, punted: 0, ..order };
             self.orders.set(place(slot, n), order);
         }
     }
@@ -144,6 +146,7 @@ impl Resumes {
             stale: order.stale != 0,
             born: order.born != 0,
             back: order.back != 0,
+            again: (order.punted != 0).then_some(order.punt),
         }
     }
 

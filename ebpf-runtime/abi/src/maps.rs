@@ -422,7 +422,10 @@ pub struct Resume {
     pub born: u32,
     /// 1 if the frame came back.
     pub back: u32,
-    pub reserved: [u32; 5],
+    /// 1 if it is handed over again: `punt` says how.
+    pub punted: u32,
+    pub reserved: [u32; 4],
+    pub punt: Punt,
 }
 
 /// Leave the `verify` by its exit `VERIFY_*`.
@@ -473,5 +476,5 @@ const _: () = assert!(core::mem::size_of::<Certificate>() == 64);
 const _: () = assert!(core::mem::size_of::<Session>() == 40);
 const _: () = assert!(core::mem::size_of::<Punt>() == 64);
 const _: () = assert!(core::mem::size_of::<ResumeBatch>() == 64);
-const _: () = assert!(core::mem::size_of::<Resume>() == 64);
+const _: () = assert!(core::mem::size_of::<Resume>() == 128);
 const _: () = assert!(core::mem::size_of::<LimitKey>() == 20);

@@ -22,10 +22,16 @@ const NOTICE: Duration = Duration::from_secs(1);
 /// The local stack takes frames always.
 const LOCAL_STACK: u32 = 0;
 
-/// A packet that was decided on.
+/// A packet: how it was handed over, and the place of its frame in what the thread has taken from its queue.
+#[derive(Clone, Copy)]
+pub(super) struct Packet {
+    pub(super) punt: Punt,
+    pub(super) at: usize,
+}
+
+/// One that was decided on.
 struct Held {
-    /// Its place in what the thread has taken from its queue.
-    at: usize,
+    packet: Packet,
     /// What is counted if it goes on as decided.
     event: Event,
 }
@@ -60,58 +66,58 @@ impl<'s> Back<'s> {
         })
     }
 
-    /// Has packet `at` of `batch` go on by `verdict`, with the next [`flush`](Back::flush) or before. `event` is counted
-    /// unless it has to begin anew.
-    pub(super) fn put(&mut self, current: &Current, batch: &Batch, at: usize, verdict: u32, event: Event) {
-        let Some((punt, frame)) = batch.get(at) else { return };
-        let first = self.held.first().and_then(|held| batch.get(held.at));
-        let other =
-            first.is_some_and(|(first, _)| (first.ifindex, first.queue) != (punt.ifindex, punt.queue));
-        // The kernel takes the packets of one call for those of one queue.
-        if other || self.held.len() >= self.shared.at_once.min(RESUME_BATCH as usize) {
-            self.flush(current, batch);
-        }
-        self.shared.resumes.put(self.slot, self.held.len(), punt, frame, verdict);
-        self.held.push(Held { at, event });
+    /// Whether a packet can go back together with those that were put there.
+    pub(super) fn takes(&self, packet: &Packet) -> bool {
+        let Some(first) = self.held.first().map(|held| &held.packet.punt) else { return true };
+        // The kernel takes the packets of one call for those of one queue, and those of a generation that is over go first.
+        let kind = |punt: &Punt| (punt.ifindex, punt.queue, punt.generation);
+        kind(first) == kind(&packet.punt) && self.held.len() < self.shared.at_once.min(RESUME_BATCH as usize)
     }
 
-    /// Sends all packets that were put there; only then may the next ones of their flows overtake.
-    pub(super) fn flush(&mut self, current: &Current, batch: &Batch) {
+    /// Has a packet that it takes go on by `verdict`, with the next [`flush`](Back::flush). `event` is counted unless it has
+    /// to begin anew.
+    pub(super) fn put(&mut self, batch: &Batch, packet: Packet, verdict: u32, event: Event) {
+        self.shared.resumes.put(self.slot, self.held.len(), &packet.punt, batch.frame(packet.at), verdict);
+        self.held.push(Held { packet, event });
+    }
+
+    /// Sends all packets that were put there; only then may the next ones of their flows overtake. The result are those
+    /// that began anew and are to be decided on again, before any other.
+    pub(super) fn flush(&mut self, current: &Current, batch: &Batch) -> Vec<Packet> {
+        let mut again = Vec::new();
         if self.held.is_empty() {
-            return;
+            return again;
         }
         let held = std::mem::take(&mut self.held);
         let since = process::coarse_clock().unwrap_or_default();
-        if self.run(batch, &held) {
+        if self.run(&held) {
             let mut stale = Vec::new();
-            for (n, Held { at, event }) in held.iter().enumerate() {
-                let resumed = self.shared.resumes.outcome(self.slot, n);
-                if resumed.stale {
+            for (n, Held { packet, event }) in held.iter().enumerate() {
+                if self.shared.resumes.outcome(self.slot, n).stale {
                     // It is checked again, which must not take it for its own twin.
-                    if *event == Event::Accepted
-                        && let Some((punt, frame)) = batch.get(*at)
-                    {
-                        current.forget(self.shared, punt, frame);
+                    if *event == Event::Accepted {
+                        current.forget(self.shared, &packet.punt, batch.frame(packet.at));
                     }
                     stale.push(n);
                     continue;
                 }
                 self.shared.counts.add(*event, 1);
-                self.leave(current, batch, *at, n, since);
+                again.extend(self.leave(current, batch, packet, n, since));
             }
-            self.begin_anew(current, batch, &held, &stale, since);
+            again.extend(self.begin_anew(current, batch, &held, &stale, since));
         }
         self.send();
         let now = process::coarse_clock().unwrap_or_default();
-        for (punt, _) in held.iter().filter_map(|held| batch.get(held.at)) {
-            self.shared.resumes.done(punt, now);
+        for held in &held {
+            self.shared.resumes.done(&held.packet.punt, now);
         }
         self.held = held;
         self.held.clear();
+        again
     }
 
     /// Whether the program has run. It has not if the interface is gone.
-    fn run(&mut self, batch: &Batch, held: &[Held]) -> bool {
+    fn run(&mut self, held: &[Held]) -> bool {
         let now = Instant::now();
         if self.until <= now {
             self.until = now + NOTICE;
@@ -119,7 +125,7 @@ impl<'s> Back<'s> {
             self.direct.push(LOCAL_STACK);
             self.asked.clear();
         }
-        let Some((from, _)) = held.first().and_then(|held| batch.get(held.at)) else { return false };
+        let Some(from) = held.first().map(|held| &held.packet.punt) else { return false };
         let ran = self.shared.resumes.run(self.slot, held.len(), from, &self.direct).is_ok();
         if !ran {
             self.shared.counts.add(Event::Fault, held.len() as u64);
@@ -128,26 +134,42 @@ impl<'s> Back<'s> {
     }
 
     /// Has those begin anew; all others of the batch are done with.
-    fn begin_anew(&mut self, current: &Current, batch: &Batch, held: &[Held], stale: &[usize], since: u64) {
+    fn begin_anew(
+        &mut self,
+        current: &Current,
+        batch: &Batch,
+        held: &[Held],
+        stale: &[usize],
+        since: u64,
+    ) -> Vec<Packet> {
+        let mut again = Vec::new();
         if stale.is_empty() {
-            return;
+            return again;
         }
         for n in 0..held.len() {
             let verdict = if stale.contains(&n) { RESUME_ANEW } else { RESUME_DONE };
             self.shared.resumes.change(self.slot, n, verdict);
         }
         self.shared.counts.add(Event::Anew, stale.len() as u64);
-        if self.run(batch, held) {
+        if self.run(held) {
             for n in stale {
                 if let Some(held) = held.get(*n) {
-                    self.leave(current, batch, held.at, *n, since);
+                    again.extend(self.leave(current, batch, &held.packet, *n, since));
                 }
             }
         }
+        again
     }
 
-    /// Counts what became of a packet, or puts it on its way.
-    fn leave(&mut self, current: &Current, batch: &Batch, at: usize, n: usize, since: u64) {
+    /// Counts what became of a packet, or puts it on its way. The result is one that was handed over again.
+    fn leave(
+        &mut self,
+        current: &Current,
+        batch: &Batch,
+        packet: &Packet,
+        n: usize,
+        since: u64,
+    ) -> Option<Packet> {
         let shared = self.shared;
         let resumed = shared.resumes.outcome(self.slot, n);
         match resumed.action {
@@ -161,12 +183,12 @@ impl<'s> Back<'s> {
             Action::Drop => {}
             Action::Pass | Action::Aborted => shared.counts.add(Event::Fault, 1),
         }
-        if resumed.born
-            && let Some((punt, frame)) = batch.get(at)
-        {
+        if resumed.born {
             shared.counts.add(Event::Begun, 1);
-            self.note_beginning(current, punt, frame.len() as u64, since);
+            self.note_beginning(current, &packet.punt, batch.frame(packet.at).len() as u64, since);
         }
+        // It came when it came, and waits for no longer than any other.
+        resumed.again.map(|punt| Packet { punt: Punt { at: packet.punt.at, ..punt }, ..*packet })
     }
 
     fn send(&mut self) {

@@ -28,16 +28,21 @@ impl Batch {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Punt, &[u8])> {
-        (0..self.len()).filter_map(|at| self.get(at))
+        self.packets.iter().enumerate().map(|(at, (punt, _))| (punt, self.frame(at)))
     }
 
     pub(super) fn len(&self) -> usize {
         self.packets.len()
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<(&Punt, &[u8])> {
-        let (punt, place) = self.packets.get(at)?;
-        Some((punt, self.bytes.get(place.clone()).unwrap_or_default()))
+    pub(super) fn punt(&self, at: usize) -> Option<&Punt> {
+        self.packets.get(at).map(|(punt, _)| punt)
+    }
+
+    /// Empty if there is no such packet.
+    pub(super) fn frame(&self, at: usize) -> &[u8] {
+        let place = self.packets.get(at).map(|(_, place)| place.clone());
+        place.and_then(|place| self.bytes.get(place)).unwrap_or_default()
     }
 
     fn clear(&mut self) {

@@ -3,11 +3,13 @@
 
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use lb_abi::image::VERIFY_REPLAYED;
 use lb_abi::maps::{PUNT_IN_SESSION, Punt, RESUME_ANEW, RESUME_BATCH, RESUME_EXIT, RESUME_ON};
 
-use super::back::Back;
+use super::back::{Back, Packet};
 use super::counts::{Counts, Event};
 use super::dispatched::Dispatched;
 use super::queue::{Batch, Queue};
@@ -23,6 +25,9 @@ const PATIENCE: u64 = 2_000_000_000;
 /// So many packets whose signature was looked at go back together: for as long as it takes to look at them a packet may
 /// wait for another, half a millisecond where packets queue anyway.
 const CHECKED: usize = 8;
+
+/// How long it may take until a generation that packets follow already is known to be in place.
+const SETTLED: Duration = Duration::from_millis(200);
 
 /// What the generation in place says of certificates.
 pub(super) struct Current {
@@ -74,6 +79,20 @@ impl<'m> Shared<'m> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The one of that generation, if it comes into place soon, and otherwise the one in place. The dispatcher learns of a
+    /// new one by a packet, or a little later by its record.
+    fn current_of(&self, generation: u32) -> Arc<Current> {
+        let newer = |than: u32| generation.wrapping_sub(than).cast_signed() > 0;
+        let deadline = Instant::now() + SETTLED;
+        loop {
+            let current = self.current();
+            if !newer(current.generation) || Instant::now() >= deadline {
+                return current;
+            }
+            thread::sleep(SETTLED / 100);
+        }
+    }
+
     pub(super) fn set_current(&self, current: Current) {
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(current);
     }
@@ -98,23 +117,33 @@ impl<'s> Worker<'s> {
         let mut batch = Batch::default();
         while queue.take(&mut batch) {
             for at in 0..batch.len() {
-                self.packet(&batch, at);
-                if self.checked >= CHECKED {
+                let Some(punt) = batch.punt(at) else { continue };
+                let packet = Packet { punt: *punt, at };
+                if self.checked >= CHECKED || !self.back.takes(&packet) {
                     self.flush(&batch);
                 }
+                self.packet(&batch, packet);
             }
             self.flush(&batch);
         }
     }
 
+    /// Has all go back that were decided on. What begins anew by the policy that is in place now is decided on by that, and
+    /// goes before any packet that came after it.
     fn flush(&mut self, batch: &Batch) {
-        self.back.flush(&self.current, batch);
+        let mut again = self.back.flush(&self.current, batch);
+        while !again.is_empty() {
+            for packet in again {
+                self.packet(batch, packet);
+            }
+            again = self.back.flush(&self.current, batch);
+        }
         self.checked = 0;
     }
 
     /// Looks at the packet's signature where that is to be done, and has it go on.
-    fn packet(&mut self, batch: &Batch, at: usize) {
-        let Some((punt, frame)) = batch.get(at) else { return };
+    fn packet(&mut self, batch: &Batch, packet: Packet) {
+        let (punt, frame) = (&packet.punt, batch.frame(packet.at));
         let counts = &self.shared.counts;
         let now = process::coarse_clock().unwrap_or_default();
         if now.saturating_sub(punt.at) > PATIENCE {
@@ -123,9 +152,7 @@ impl<'s> Worker<'s> {
             return;
         }
         if punt.generation != self.current.generation {
-            // What was decided by the former one is finished by it.
-            self.flush(batch);
-            self.current = self.shared.current();
+            self.current = self.shared.current_of(punt.generation);
         }
         let is_known = punt.generation == self.current.generation;
         let is_checked = punt.flags & PUNT_IN_SESSION == 0 && is_known;
@@ -147,6 +174,6 @@ impl<'s> Worker<'s> {
                 return;
             }
         };
-        self.back.put(&self.current, batch, at, order, event);
+        self.back.put(batch, packet, order, event);
     }
 }

@@ -93,10 +93,10 @@ impl Trial {
                 Verdict::Anew => maps::RESUME_ANEW,
                 Verdict::Full => continue,
             };
-            let (resumed, frame) = self.resume(&punt, &frame, verdict)?;
-            ran = Ran { action: resumed.action, frame };
+            let (resumed, out) = self.resume(&punt, &frame, verdict)?;
             // What began anew may have been handed over again.
-            handed.extend(self.punts()?);
+            handed.extend(resumed.again.map(|punt| (punt, frame)));
+            ran = Ran { action: resumed.action, frame: out };
         }
         Ok(ran)
     }

@@ -166,13 +166,13 @@ fn another_generation_begins_anew() {
     assert!(resumed.stale);
     assert_eq!((resumed.action, out), (Action::Drop, frame.clone()));
     assert_eq!(certified.exits(), before);
-    // From the top it is handed over again, by the new generation's number.
+    // From the top it is handed over again, by the new generation's number, and not behind others in the ring.
     let (resumed, _) = certified.resume(&punt, &frame, RESUME_ANEW);
     assert_eq!((resumed.action, resumed.stale), (Action::Drop, false));
-    let punts = certified.punts();
-    assert_eq!(punts.len(), 1);
-    assert_eq!((punts[0].0.generation, &punts[0].1), (1, &frame));
-    certified.accepted(&punts[0].0, &frame);
+    assert_eq!(certified.punts(), []);
+    let again = resumed.again.expect("a signature to check");
+    assert_eq!((again.generation, again.len, again.node), (1, punt.len, punt.node));
+    certified.accepted(&again, &frame);
     // What is in session by now is sent.
     assert_eq!(certified.resume(&punt, &frame, RESUME_ANEW).0.action, Action::Tx);
 }

@@ -132,9 +132,9 @@ pub static RESUMES: Array<Resume> = Array::with_max_entries(1, MMAPABLE);
 #[map]
 pub static RESUME_FRAMES: Array<[u8; PUNT_FRAME]> = Array::with_max_entries(1, MMAPABLE);
 
-/// Records in the making, one a CPU for each of the two programs.
+/// The record in the making.
 #[map]
-pub static RECORDS: PerCpuArray<Record> = PerCpuArray::with_max_entries(2, 0);
+pub static RECORDS: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 
 /// Packets that are resumed, by slot of `RESUME_BATCHES`.
 #[map]

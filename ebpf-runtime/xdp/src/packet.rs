@@ -54,7 +54,7 @@ pub struct Packet {
     pub asked: Asked,
     /// 1 if a session began with this packet.
     pub born: u32,
-    /// 1 in the program that resumes, and never written in the other.
+    /// In the program that resumes one more than the packet's place in `RESUMES`; never written in the other.
     pub resumed: u32,
     /// Next template of a bench; outlives the packet.
     pub template: u32,

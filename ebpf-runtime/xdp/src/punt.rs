@@ -22,7 +22,7 @@ use crate::{
     frame::key,
     image::Image,
     limit::spend,
-    maps::{PENDING, PUNT_KEYS, PUNTS, RECORDS, RETURNING, XSKS, feature},
+    maps::{PENDING, PUNT_KEYS, PUNTS, RECORDS, RESUMES, RETURNING, XSKS, feature},
     packet::Packet,
     plan::{NEXT, drop, dropped},
 };
@@ -43,20 +43,30 @@ pub fn punt(ctx: *mut xdp_md, p: &mut Packet) -> Result<u32, u32> {
     if !in_session && let Some(reason) = dropped(may_ask(p)) {
         return Err(reason);
     }
-    let record = RECORDS.get_ptr_mut(key(p.resumed & 1)).ok_or(Reason::NoImage as u32)?;
+    let reason = if in_session { Reason::PuntedInOrder } else { Reason::Punted };
+    let flow = keyed_hash(p);
+    if p.resumed != 0 {
+        // User space has the frame: it is told how, and the packet keeps its place in front of those that came after it.
+        let order = RESUMES.get_ptr_mut(key(p.resumed - 1)).ok_or(Reason::NoImage as u32)?;
+        // SAFETY: in the hands of this run alone.
+        let order = unsafe { &mut *order };
+        describe(ctx, p, &mut order.punt, flow);
+        order.punted = 1;
+        hand_over(p, flow, 1);
+        count::reason(reason as u32);
+        return Ok(XDP_DROP);
+    }
+    let record = RECORDS.get_ptr_mut(key(0)).ok_or(Reason::NoImage as u32)?;
     let mut length = p.frame_len as u64;
     // SAFETY: moves a register onto itself: the check is to be of the register that the calls get.
     unsafe { core::arch::asm!("{0} = {0}", inout(reg) length, options(nomem, nostack)) };
     if length == 0 || length > PUNT_FRAME as u64 {
         return Err(Reason::VerifyLength as u32);
     }
-    let flow = keyed_hash(p);
     // SAFETY: this CPU's record.
     describe(ctx, p, unsafe { &mut (*record).punt }, flow);
     hand_over(p, flow, 1);
-    let reason = if in_session { Reason::PuntedInOrder } else { Reason::Punted };
     if feature(FEATURE_XSK)
-        && p.resumed == 0
         && let Some(action) = to_socket(ctx, record)
     {
         count::reason(reason as u32);

@@ -69,6 +69,7 @@ fn next(ctx: *mut xdp_md) -> Result<u32, u32> {
     }
     order.action = XDP_DROP;
     put(ctx, at, order.len)?;
+    p.resumed = at + 1;
     let action = resume(ctx, p, order)?;
     order.action = action;
     order.born = p.born;
@@ -143,7 +144,6 @@ fn resume(ctx: *mut xdp_md, p: &mut Packet, order: &mut Resume) -> Result<u32, u
     if !op_occurs(OP_VERIFY) {
         return Err(NO_IMAGE);
     }
-    p.resumed = 1;
     p.born = 0;
     clock::begin(p).ok_or(NO_IMAGE)?;
     let anew = order.verdict == RESUME_ANEW;
