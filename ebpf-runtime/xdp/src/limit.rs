@@ -26,6 +26,17 @@ use crate::{
 /// a CPU.
 const TRIES: u32 = 4;
 
+/// Whether [`spend`] would find nothing, now.
+///
+/// # Safety
+/// `tat` is an aligned word of a map.
+#[inline(always)]
+pub unsafe fn is_empty(tat: *const u64, now: u64, cost: u64, tolerance: u64) -> bool {
+    // SAFETY: the caller's promise.
+    let old = unsafe { core::ptr::read_volatile(tat) };
+    old.max(now).wrapping_add(cost).wrapping_sub(now) > tolerance
+}
+
 /// Spends `cost` from the bucket at `tat`, or nothing if more than `tolerance` would be owed.
 ///
 /// # Safety

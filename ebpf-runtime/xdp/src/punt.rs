@@ -21,7 +21,7 @@ use crate::{
     every::flow_hash,
     frame::key,
     image::Image,
-    limit::spend,
+    limit::{is_empty, spend},
     maps::{PENDING, PUNT_KEYS, PUNTS, RECORDS, RESUMES, RETURNING, XSKS, feature},
     packet::Packet,
     plan::{NEXT, drop, dropped},
@@ -218,6 +218,24 @@ pub extern "C" fn may_ask(p: *mut Packet) -> u32 {
     let now = clock::now(p) << LIMIT_SHIFT;
     let prefix = if p.v6 == 0 { 128 } else { 64 };
     let source = addr::masked(addr::read(&p.key.src), prefix);
+    // SAFETY: a value of an array map; the runtime writes the key before any packet.
+    let secret = unsafe { (*control).hash_key };
+    let [high, low] = source.map(u64::from_be);
+    let hash = siphash13(secret, [if p.v6 == 0 { low & 0xffff_ffff } else { high }]);
+    let mut class = 1;
+    if is_returning(hash, clock::tick(p)) {
+        class = 0;
+        p.asked.flags |= PUNT_RETURNING;
+    }
+    // Each kind of source has half of the rate.
+    let (all_interval, all_burst) = (wide(A_ALL_INTERVAL).wrapping_mul(2), wide(A_ALL_BURST));
+    // SAFETY: within the two of the value.
+    let all = unsafe { (&raw mut (*control).punts).cast::<u64>().add(class) };
+    // A flood mostly meets this one empty: then its sources, which no cache holds, are not looked for.
+    // SAFETY: an aligned word of an array map.
+    if unsafe { is_empty(all, now, all_interval, all_burst) } {
+        return drop(Reason::VerifyLimit);
+    }
     let mut bucket = PuntKey { addr: [0; 16], authority: p.asked.authority };
     addr::write(&mut bucket.addr, source);
     let (interval, burst) = (wide(A_SOURCE_INTERVAL), wide(A_SOURCE_BURST));
@@ -229,21 +247,8 @@ pub extern "C" fn may_ask(p: *mut Packet) -> u32 {
     {
         return drop(Reason::VerifyLimit);
     }
-    // SAFETY: a value of an array map; the runtime writes the key before any packet.
-    let secret = unsafe { (*control).hash_key };
-    let [high, low] = source.map(u64::from_be);
-    let hash = siphash13(secret, [if p.v6 == 0 { low & 0xffff_ffff } else { high }]);
-    let mut class = 1;
-    if is_returning(hash, clock::tick(p)) {
-        class = 0;
-        p.asked.flags |= PUNT_RETURNING;
-    }
-    // Each kind of source has half of the rate.
-    let interval = wide(A_ALL_INTERVAL).wrapping_mul(2);
     // SAFETY: an aligned word of an array map.
-    if !unsafe {
-        spend((&raw mut (*control).punts).cast::<u64>().add(class), now, interval, wide(A_ALL_BURST))
-    } {
+    if !unsafe { spend(all, now, all_interval, all_burst) } {
         return drop(Reason::VerifyLimit);
     }
     // A source's bucket is full before its first packet; a flood of forged ones that is dropped above makes none.
