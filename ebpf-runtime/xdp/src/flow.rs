@@ -69,12 +69,15 @@ pub fn lookup(p: &mut Packet) -> *mut Flow {
 }
 
 #[inline(always)]
+fn settled_entry(p: &Packet) -> Option<*mut Flow> {
+    if p.proto == TCP { FLOWS_PROVEN.get_ptr_mut(&p.key) } else { FLOWS_ANSWERED.get_ptr_mut(&p.key) }
+}
+
+#[inline(always)]
 fn find(p: &mut Packet) -> *mut Flow {
     p.stale = 0;
     let tick = clock::tick(p);
-    let first =
-        if p.proto == TCP { FLOWS_PROVEN.get_ptr_mut(&p.key) } else { FLOWS_ANSWERED.get_ptr_mut(&p.key) };
-    if let Some(flow) = first {
+    if let Some(flow) = settled_entry(p) {
         p.table = settled(p);
         p.stale = 1;
         if is_live(p, flow, tick) {
@@ -83,6 +86,16 @@ fn find(p: &mut Packet) -> *mut Flow {
     }
     if let Some(flow) = FLOWS_NEW.get_ptr_mut(&p.key) {
         p.table = TABLE_NEW;
+        p.stale = 1;
+        if is_live(p, flow, tick) {
+            return flow;
+        }
+    }
+    // Between the two looks another CPU may have moved it from the second table to the first.
+    if p.stale == 0
+        && let Some(flow) = settled_entry(p)
+    {
+        p.table = settled(p);
         p.stale = 1;
         if is_live(p, flow, tick) {
             return flow;
