@@ -35,6 +35,15 @@ impl FromRing {
         let map = maps.fd(Which::Punts);
         Ok(FromRing { ring: Ring::new(map, maps.entries(Which::Punts)?).map_err(failed)? })
     }
+
+    /// How far it is written; [`is_read_to`](FromRing::is_read_to) says when all that was written until then has been shown.
+    pub(super) fn written(&self) -> u64 {
+        self.ring.written()
+    }
+
+    pub(super) fn is_read_to(&self, position: u64) -> bool {
+        self.ring.is_read_to(position)
+    }
 }
 
 impl Carrier for FromRing {

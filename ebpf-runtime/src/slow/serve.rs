@@ -178,14 +178,14 @@ impl Dispatcher<'_> {
         self.queues.iter().for_each(Queue::wake);
         let mut ring = FromRing::open(&self.place.plane.maps)?;
         let mut sockets: Vec<FromSocket> = Vec::new();
-        self.open_sockets(&mut sockets)?;
+        self.open_sockets(&mut ring, &mut sockets)?;
         let mut look = Instant::now();
         let mut last = look;
         while !stop() && !self.ends {
             if look <= Instant::now() {
                 look = Instant::now() + NOTICE;
                 if self.look()? {
-                    self.open_sockets(&mut sockets)?;
+                    self.open_sockets(&mut ring, &mut sockets)?;
                 }
                 continue;
             }
@@ -305,18 +305,32 @@ impl Dispatcher<'_> {
         Ok(!self.ends)
     }
 
-    /// Opens the sockets of devices that have none, and closes those of devices that are the instance's no more.
-    fn open_sockets(&mut self, sockets: &mut Vec<FromSocket>) -> Result<(), Error> {
+    /// Opens the sockets of devices that have none, and closes those of devices that are the instance's no more. What came
+    /// by the ring buffer until then goes before what comes by the new ones.
+    fn open_sockets(&mut self, ring: &mut FromRing, sockets: &mut Vec<FromSocket>) -> Result<(), Error> {
         if self.place.record.flags.features & FEATURE_XSK == 0 {
             return Ok(());
         }
         let gone = |socket: &mut FromSocket| !self.devices.iter().any(|d| d.ifindex == socket.ifindex);
         let gone = sockets.extract_if(.., gone).collect();
         self.close_sockets(gone)?;
+        let before = sockets.len();
         for device in &self.devices {
             if !sockets.iter().any(|socket| socket.ifindex == device.ifindex) {
                 sockets.extend(FromSocket::open_all(&self.place.plane.maps, device.ifindex)?);
             }
+        }
+        if sockets.len() == before {
+            return Ok(());
+        }
+        process::wait_for_packets().map_err(|e| Error::kernel("wait for packets (membarrier)", e))?;
+        let written = ring.written();
+        while !ring.is_read_to(written) {
+            // The record that is just being written is whole in a moment.
+            if self.receive(ring)? == 0 {
+                thread::yield_now();
+            }
+            self.queues.iter().for_each(Queue::wake);
         }
         Ok(())
     }

@@ -81,11 +81,21 @@ impl Ring {
         Ok(Ring { map: map.try_clone_to_owned()?, consumer, producer, page, bytes })
     }
 
+    /// Where the next record begins that is written; positions only grow.
+    pub(crate) fn written(&self) -> u64 {
+        self.producer.position().load(Ordering::Acquire)
+    }
+
+    /// Whether all records have been read that begin before `position`.
+    pub(crate) fn is_read_to(&self, position: u64) -> bool {
+        self.consumer.position().load(Ordering::Relaxed) >= position
+    }
+
     /// Gives the oldest record to `read` and frees its place; `None` if there is none.
     pub(crate) fn next<R>(&mut self, mut read: impl FnMut(&[u8]) -> R) -> Option<R> {
         loop {
             let at = self.consumer.position().load(Ordering::Relaxed);
-            if at == self.producer.position().load(Ordering::Acquire) {
+            if at == self.written() {
                 return None;
             }
             let offset = self.page + (at as usize & (self.bytes - 1));

@@ -66,6 +66,44 @@ fn an_agent_is_killed_by_sockets() {
     an_agent_is_killed(By::Sockets);
 }
 
+/// What waits in the ring buffer for an agent goes before what comes to that agent by its sockets.
+fn what_waited_for_an_agent_goes_first(by: By) {
+    let world = World::new(by);
+    world.apply(&Setting { flags: 0, ..Setting::new() });
+    let signs = Signs::number(1);
+    let datagrams: Vec<Vec<u8>> = (0..1_500u16).map(|number| signs.sign(&number.to_be_bytes())).collect();
+    let client = world.client(0, 5_000);
+    let agent = thread::scope(|scope| {
+        // More than the agent takes at once wait, and others come while it works on them.
+        let (waiting, others) = datagrams.split_at(1_000);
+        waiting.iter().for_each(|datagram| {
+            client.send(datagram);
+            thread::sleep(Duration::from_micros(10));
+        });
+        let agent = scope.spawn(|| Agent::start(&world));
+        others.iter().for_each(|datagram| {
+            client.send(datagram);
+            thread::sleep(Duration::from_micros(200));
+        });
+        agent.join().unwrap()
+    });
+    let got = || world.got.lock().unwrap().clone();
+    assert!(within(Duration::from_secs(3), || got().len() == datagrams.len()), "{:?}", world.slow());
+    assert!(got().iter().map(|(_, datagram)| datagram).eq(&datagrams), "out of order");
+    assert_eq!(world.slow().by_socket > 0, by == By::Sockets);
+    agent.stop();
+}
+
+#[test]
+fn what_waited_for_an_agent_goes_first_by_the_ring_buffer() {
+    what_waited_for_an_agent_goes_first(By::Ring);
+}
+
+#[test]
+fn what_waited_for_an_agent_goes_first_by_sockets() {
+    what_waited_for_an_agent_goes_first(By::Sockets);
+}
+
 /// A flow that had packets in the hands of an agent that was killed does not wait for them.
 #[test]
 fn a_flow_of_a_killed_agent_gets_back_to_the_fast_path() {
