@@ -2,16 +2,16 @@
 //! devices. Never what is done with a packet; a record that was shown is gone, so that none is worked on twice.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use lb_abi::maps::{Punt, xsk_slot};
 
 use crate::error::Error;
 use crate::resume::punted;
 use crate::state::{Maps, Which};
-use crate::sys::bpf;
 use crate::sys::ring::Ring;
 use crate::sys::xsk::{HEADROOM, Xsk};
+use crate::sys::{bpf, object};
 
 /// Shows a packet with its description; `None` stands for a record that is none of ours.
 pub(super) type Show<'s> = dyn FnMut(Option<(Punt, &[u8])>) + 's;
@@ -56,11 +56,12 @@ impl Carrier for FromRing {
     }
 }
 
-/// The socket of one queue, in copy mode.
+/// The socket of one queue, in copy mode, and its place in `XSKS`.
 pub(super) struct FromSocket {
     socket: Xsk,
     pub(super) ifindex: u32,
     slot: u32,
+    map: OwnedFd,
 }
 
 /// Queues of a device that may have a socket each, as [`xsk_slot`] has room for them.
@@ -71,6 +72,7 @@ impl FromSocket {
     /// buffer.
     pub(super) fn open_all(maps: &Maps, ifindex: u32) -> Result<Vec<FromSocket>, Error> {
         let mut sockets = Vec::new();
+        let map = maps.fd(Which::Xsks);
         for queue in 0..QUEUES {
             let socket = match Xsk::open(ifindex, queue) {
                 Ok(socket) => socket,
@@ -79,8 +81,11 @@ impl FromSocket {
                 Err(_) => break,
             };
             let slot = xsk_slot(ifindex, queue);
-            match bpf::update_socket(maps.fd(Which::Xsks), slot, socket.as_fd()) {
-                Ok(()) => sockets.push(FromSocket { socket, ifindex, slot }),
+            match bpf::update_socket(map, slot, socket.as_fd()) {
+                Ok(()) => {
+                    let map = map.try_clone_to_owned().map_err(|e| Error::kernel("keep XSKS", e))?;
+                    sockets.push(FromSocket { socket, ifindex, slot, map });
+                }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::kernel("enter a socket in XSKS", error)),
             }
@@ -88,9 +93,16 @@ impl FromSocket {
         Ok(sockets)
     }
 
+    /// Whether the program over these maps gives it packets.
+    pub(super) fn is_of(&self, maps: &Maps) -> Result<bool, Error> {
+        let id =
+            |map| object::map_info(map).map(|info| info.id).map_err(|e| Error::kernel("ask for XSKS", e));
+        Ok(id(self.map.as_fd())? == id(maps.fd(Which::Xsks))?)
+    }
+
     /// No packet comes by it any more, once those are through that are in the program now; what has come still waits.
-    pub(super) fn retire(&self, maps: &Maps) -> Result<(), Error> {
-        bpf::delete_socket(maps.fd(Which::Xsks), self.slot)
+    pub(super) fn retire(&self) -> Result<(), Error> {
+        bpf::delete_socket(self.map.as_fd(), self.slot)
             .map_err(|e| Error::kernel("take a socket out of XSKS", e))
     }
 }

@@ -6,6 +6,7 @@ mod carrier;
 mod counts;
 mod dispatched;
 mod keys;
+mod place;
 mod queue;
 mod replays;
 mod serve;

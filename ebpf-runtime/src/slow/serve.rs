@@ -10,7 +10,8 @@
 //! A packet carries the generation that it was judged by. The first one of a newer generation makes the dispatcher look
 //! for that one's record, which is written before the switch (`pending.json`). Another half of the image is a change of
 //! keys. For another program the threads finish what they have, since they run the old one, and others take over with
-//! what was read meanwhile.
+//! what was read meanwhile; sockets go over as they are. That does not wait for the apply to end, and an apply that
+//! was killed behind the switch, or undone, is no hindrance.
 
 use std::os::fd::AsFd;
 use std::thread;
@@ -23,14 +24,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::carrier::{Carrier, FromRing, FromSocket};
 use super::counts::Event;
-use super::keys;
+use super::place::{Place, current};
 use super::queue::{Batch, Queue};
-use super::verify::{Authority, Verifier};
-use super::worker::{Current, Shared, Worker};
+use super::worker::{Shared, Worker};
 use crate::error::Error;
 use crate::paths::Paths;
-use crate::pinned;
-use crate::plane::Plane;
 use crate::record::{self, Record};
 use crate::sys::process;
 
@@ -46,35 +44,15 @@ const MOMENT: Duration = Duration::from_micros(200);
 /// that a flood of signatures does not slow the packets that need no check.
 const NICE: i32 = 10;
 
-/// The generation in place, as it was found.
-struct Place {
-    written: SystemTime,
-    record: Record,
-    plane: Plane,
-}
-
-impl Place {
-    /// `None` while there is none, or while an apply moves it.
-    fn open(paths: &Paths) -> Result<Option<Place>, Error> {
-        let path = paths.record();
-        let Some(written) = record::written(&path) else { return Ok(None) };
-        let Some(record) = record::read(&path)? else { return Ok(None) };
-        let plane = pinned::plane(paths, record.load)?;
-        Ok(plane.map(|plane| Place { written, record, plane }))
-    }
-}
-
-fn current(paths: &Paths, record: &Record, plane: &Plane) -> Result<Current, Error> {
-    let content = &record.content;
-    let authority = |authority: &crate::generation::Authority| Authority {
-        identity: authority.identity,
-        replay: authority.replay,
-    };
-    Ok(Current {
-        generation: record.generation,
-        verifier: Verifier::new(content.authorities.iter().map(authority), keys::of(paths, content, plane)?),
-        trackers: content.trackers.iter().map(|tracker| tracker.number).collect(),
-    })
+/// What goes over from one program to the next.
+#[derive(Default)]
+struct Left {
+    /// Packets of the next one.
+    packets: Batch,
+    /// They stay open: to close them and open others takes a tenth of a second.
+    sockets: Vec<FromSocket>,
+    /// The newest generation that a packet was judged by; 0 before any was served.
+    newest: u32,
 }
 
 /// Threads that check signatures where nobody says how many: a CPU is left to the packets.
@@ -89,36 +67,39 @@ pub(crate) fn serve(
     workers: Option<usize>,
     stop: &(dyn Fn() -> bool + Sync),
 ) -> Result<(), Error> {
-    let mut left = Batch::default();
-    let mut first = true;
+    let mut left = Left::default();
     while !stop() {
-        match Place::open(paths)? {
+        match Place::open(paths, left.newest)? {
             Some(place) if place.plane.resume.is_some() => {
-                left = serve_one(paths, &place, threads(workers), stop, &left, first)?;
-                first = false;
+                left = serve_one(paths, &place, threads(workers), stop, left)?;
             }
             None if !paths.record().exists() => return Ok(()),
-            Some(_) | None => thread::sleep(NOTICE),
+            other => {
+                if other.is_some() {
+                    // It checks nothing.
+                    left.sockets.clear();
+                }
+                thread::sleep(NOTICE);
+            }
         }
     }
     Ok(())
 }
 
-/// Serves generations that share one program. What it has read of the next one's packets is its result.
+/// Serves generations that share one program.
 fn serve_one(
     paths: &Paths,
     place: &Place,
     workers: usize,
     stop: &(dyn Fn() -> bool + Sync),
-    left: &Batch,
-    first: bool,
-) -> Result<Batch, Error> {
+    left: Left,
+) -> Result<Left, Error> {
     let nothing = || Error::Pins("the program that goes on with checked packets is missing".to_owned());
     let program = place.plane.resume.as_ref().ok_or_else(nothing)?;
-    let now = current(paths, &place.record, &place.plane)?;
+    let now = place.current(paths)?;
     let generation = now.generation;
     let shared = Shared::new(&place.plane.maps, program.as_fd(), now)?;
-    if first {
+    if left.newest == 0 {
         // What an agent before us had taken and not finished is lost: no flow shall wait for it.
         shared.resumes.all_done();
     }
@@ -134,7 +115,7 @@ fn serve_one(
             thread.spawn_scoped(scope, work).map(drop).map_err(|e| Error::kernel("start a thread", e))
         });
         let served = started.and_then(|()| {
-            let mut dispatcher = Dispatcher {
+            let dispatcher = Dispatcher {
                 paths,
                 place,
                 shared: &shared,
@@ -142,16 +123,19 @@ fn serve_one(
                 written: place.written,
                 generation,
                 devices: place.record.devices.clone(),
-                looked_for: generation,
+                newest: if is_newer(left.newest, generation) { left.newest } else { generation },
                 left: Batch::default(),
                 ends: false,
             };
-            dispatcher.run(stop, left)?;
-            Ok(dispatcher.left)
+            dispatcher.run(stop, left)
         });
         queues.iter().for_each(Queue::close);
         served
     })
+}
+
+fn is_newer(generation: u32, than: u32) -> bool {
+    generation.wrapping_sub(than).cast_signed() > 0
 }
 
 struct Dispatcher<'s> {
@@ -159,25 +143,25 @@ struct Dispatcher<'s> {
     place: &'s Place,
     shared: &'s Shared<'s>,
     queues: &'s [Queue],
-    /// When the record was written by which it goes.
-    written: SystemTime,
+    /// When the record was written by which it goes, if that one is in place.
+    written: Option<SystemTime>,
     generation: u32,
     devices: Vec<record::Device>,
-    /// The newest generation whose record it has looked for.
-    looked_for: u32,
+    /// The newest generation that a packet was judged by; its record has been looked for.
+    newest: u32,
     /// Packets of a generation that has another program.
     left: Batch,
     ends: bool,
 }
 
 impl Dispatcher<'_> {
-    fn run(&mut self, stop: &(dyn Fn() -> bool + Sync), left: &Batch) -> Result<(), Error> {
-        for (punt, frame) in left.iter() {
+    fn run(mut self, stop: &(dyn Fn() -> bool + Sync), left: Left) -> Result<Left, Error> {
+        for (punt, frame) in left.packets.iter() {
             self.dispatch(*punt, frame)?;
         }
         self.queues.iter().for_each(Queue::wake);
         let mut ring = FromRing::open(&self.place.plane.maps)?;
-        let mut sockets: Vec<FromSocket> = Vec::new();
+        let mut sockets = left.sockets;
         self.open_sockets(&mut ring, &mut sockets)?;
         let mut look = Instant::now();
         let mut last = look;
@@ -203,7 +187,10 @@ impl Dispatcher<'_> {
             self.queues.iter().for_each(Queue::wake);
             last = Instant::now();
         }
-        self.close_sockets(sockets)
+        if !self.ends {
+            self.close_sockets(std::mem::take(&mut sockets))?;
+        }
+        Ok(Left { packets: self.left, sockets, newest: self.newest })
     }
 
     /// One round of a carrier: how many packets it had.
@@ -225,7 +212,7 @@ impl Dispatcher<'_> {
         if sockets.is_empty() {
             return Ok(());
         }
-        sockets.iter().try_for_each(|socket| socket.retire(&self.place.plane.maps))?;
+        sockets.iter().try_for_each(FromSocket::retire)?;
         process::wait_for_packets().map_err(|e| Error::kernel("wait for packets (membarrier)", e))?;
         for socket in &mut sockets {
             loop {
@@ -242,9 +229,8 @@ impl Dispatcher<'_> {
 
     /// Hands a packet to the thread of its flow.
     fn dispatch(&mut self, punt: Punt, frame: &[u8]) -> Result<(), Error> {
-        let newer = |than: u32| punt.generation.wrapping_sub(than).cast_signed() > 0;
-        if newer(self.generation) && newer(self.looked_for) {
-            self.looked_for = punt.generation;
+        if is_newer(punt.generation, self.generation) && is_newer(punt.generation, self.newest) {
+            self.newest = punt.generation;
             self.follow(punt.generation)?;
         }
         if self.ends {
@@ -276,6 +262,8 @@ impl Dispatcher<'_> {
     fn take_up(&mut self, record: &Record) -> Result<(), Error> {
         if record.load != self.place.record.load {
             self.ends = true;
+            // An older one, if the apply of this one was undone.
+            self.newest = record.generation;
             return Ok(());
         }
         self.shared.set_current(current(self.paths, record, &self.place.plane)?);
@@ -290,10 +278,14 @@ impl Dispatcher<'_> {
         if self.place.plane.control().wall != wall {
             self.place.plane.set_wall(wall);
         }
-        let Some(written) = record::written(&self.paths.record()) else {
+        if self.written.is_none() && self.paths.pending().exists() {
+            return Ok(false);
+        }
+        let written = record::written(&self.paths.record());
+        if written.is_none() {
             self.ends = true;
             return Ok(false);
-        };
+        }
         if written == self.written {
             return Ok(false);
         }
@@ -308,16 +300,22 @@ impl Dispatcher<'_> {
     /// Opens the sockets of devices that have none, and closes those of devices that are the instance's no more. What came
     /// by the ring buffer until then goes before what comes by the new ones.
     fn open_sockets(&mut self, ring: &mut FromRing, sockets: &mut Vec<FromSocket>) -> Result<(), Error> {
-        if self.place.record.flags.features & FEATURE_XSK == 0 {
+        let maps = &self.place.plane.maps;
+        let uses_sockets = self.place.record.flags.features & FEATURE_XSK != 0;
+        let mut gone = Vec::new();
+        for socket in std::mem::take(sockets) {
+            let is_ours = self.devices.iter().any(|device| device.ifindex == socket.ifindex);
+            let stays = uses_sockets && is_ours && socket.is_of(maps)?;
+            if stays { &mut *sockets } else { &mut gone }.push(socket);
+        }
+        self.close_sockets(gone)?;
+        if !uses_sockets {
             return Ok(());
         }
-        let gone = |socket: &mut FromSocket| !self.devices.iter().any(|d| d.ifindex == socket.ifindex);
-        let gone = sockets.extract_if(.., gone).collect();
-        self.close_sockets(gone)?;
         let before = sockets.len();
         for device in &self.devices {
             if !sockets.iter().any(|socket| socket.ifindex == device.ifindex) {
-                sockets.extend(FromSocket::open_all(&self.place.plane.maps, device.ifindex)?);
+                sockets.extend(FromSocket::open_all(maps, device.ifindex)?);
             }
         }
         if sockets.len() == before {

@@ -10,6 +10,7 @@ use ebpf_runtime::apply::Swap;
 use lb_abi::bundle::Certificate;
 use lb_abi::image::AUTHORITY_ONCE;
 use lb_abi::mode::FEATURE_REPLY;
+use nix::mount::{MsFlags, mount, umount};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey;
 
@@ -126,6 +127,45 @@ fn a_generated_key_outlives_the_agent() {
     assert!(client.is_served(&signs.sign(b"over an apply")));
     assert!(world.client(0, 5_002).is_served(&Signs::number(1).sign(b"another")));
     assert!(world.client(0, 5_003).is_served(&signs.sign(b"known still")));
+    agent.stop();
+}
+
+/// An apply that could not write its record, or was killed before it did, has switched all the same.
+#[test]
+fn what_follows_an_apply_that_was_not_finished_is_served() {
+    let (world, agent) = World::serving(By::Sockets, &Setting::new());
+    let signs = Signs::number(1);
+    assert!(world.client(0, 5_000).is_served(&signs.sign(b"before")));
+    // Nothing is renamed to what is mounted.
+    let mounted = |mounts: bool| {
+        let change = || {
+            let mut directories = fs::read_dir("/run/lbctl").unwrap().flatten();
+            let ours = directories.find(|entry| entry.file_name().to_string_lossy().starts_with("main@"));
+            let record = ours.unwrap().path().join("record.json");
+            match mounts {
+                true => mount(Some(&record), &record, None::<&str>, MsFlags::MS_BIND, None::<&str>),
+                false => umount(&record),
+            }
+        };
+        world.lab.balancer.run(change).unwrap().unwrap();
+    };
+    mounted(true);
+    let mut other = Setting::new();
+    other.features |= FEATURE_REPLY;
+    let applied = world.apply(&other);
+    assert_eq!((applied.swap, applied.warnings.len()), (Swap::Program, 1), "{:?}", applied.warnings);
+    for port in 5_001..5_010 {
+        assert!(world.client(0, port).is_served(&signs.sign(&[port as u8])), "{:?}", world.slow());
+    }
+    mounted(false);
+    assert_eq!(world.apply(&Setting::new()).swap, Swap::Program);
+    assert!(world.client(0, 5_010).is_served(&signs.sign(b"after it")));
+    let slow = world.slow();
+    assert_eq!(
+        (slow.accepted, slow.by_socket, slow.faults),
+        (11, slow.accepted + slow.in_order, 0),
+        "{slow:?}"
+    );
     agent.stop();
 }
 
