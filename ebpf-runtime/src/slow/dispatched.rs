@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread;
 
 use nix::sched::{CloneFlags, unshare};
@@ -14,7 +14,7 @@ use crate::sys::object;
 /// value, or with the process.
 #[derive(Debug)]
 pub(super) struct Dispatched {
-    _link: OwnedFd,
+    link: OwnedFd,
     _namespace: File,
 }
 
@@ -27,10 +27,14 @@ impl Dispatched {
             unshare(CloneFlags::CLONE_NEWNET)?;
             let namespace = File::open("/proc/thread-self/ns/net")?;
             let link = object::link_create(program, LOOPBACK, object::XDP_FLAGS_SKB)?;
-            Ok(Dispatched { _link: link, _namespace: namespace })
+            Ok(Dispatched { link, _namespace: namespace })
         };
         // The caller's namespace stays what it is.
         let attached = thread::scope(|scope| scope.spawn(attach).join());
         attached.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+    /// Keeps another program in place of the one before.
+    pub(super) fn change(&self, program: BorrowedFd<'_>) -> io::Result<()> {
+        object::link_update(self.link.as_fd(), program)
     }
 }

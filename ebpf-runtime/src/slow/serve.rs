@@ -24,6 +24,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::carrier::{Carrier, FromRing, FromSocket};
 use super::counts::Event;
+use super::dispatched::Dispatched;
 use super::place::{Place, current};
 use super::queue::{Batch, Queue};
 use super::worker::{Shared, Worker};
@@ -51,6 +52,7 @@ struct Left {
     packets: Batch,
     /// They stay open: to close them and open others takes a tenth of a second.
     sockets: Vec<FromSocket>,
+    dispatched: Option<Dispatched>,
     /// The newest generation that a packet was judged by; 0 before any was served.
     newest: u32,
 }
@@ -92,19 +94,19 @@ fn serve_one(
     place: &Place,
     workers: usize,
     stop: &(dyn Fn() -> bool + Sync),
-    left: Left,
+    mut left: Left,
 ) -> Result<Left, Error> {
     let nothing = || Error::Pins("the program that goes on with checked packets is missing".to_owned());
     let program = place.plane.resume.as_ref().ok_or_else(nothing)?;
     let now = place.current(paths)?;
     let generation = now.generation;
-    let shared = Shared::new(&place.plane.maps, program.as_fd(), now)?;
+    let shared = Shared::new(&place.plane.maps, program.as_fd(), left.dispatched.take(), now)?;
     if left.newest == 0 {
         // What an agent before us had taken and not finished is lost: no flow shall wait for it.
         shared.resumes.all_done();
     }
     let queues: Vec<Queue> = (0..workers).map(|_| Queue::default()).collect();
-    thread::scope(|scope| {
+    let served = thread::scope(|scope| {
         let started = (0..).zip(&queues).try_for_each(|(slot, queue)| {
             let mut worker = Worker::new(&shared, slot)?;
             let work = move || {
@@ -131,7 +133,8 @@ fn serve_one(
         });
         queues.iter().for_each(Queue::close);
         served
-    })
+    });
+    Ok(Left { dispatched: shared.into_dispatched(), ..served? })
 }
 
 fn is_newer(generation: u32, than: u32) -> bool {
@@ -190,7 +193,7 @@ impl Dispatcher<'_> {
         if !self.ends {
             self.close_sockets(std::mem::take(&mut sockets))?;
         }
-        Ok(Left { packets: self.left, sockets, newest: self.newest })
+        Ok(Left { packets: self.left, sockets, dispatched: None, newest: self.newest })
     }
 
     /// One round of a carrier: how many packets it had.

@@ -53,26 +53,34 @@ pub(super) struct Shared<'m> {
     pub(super) counts: Counts,
     /// Packets that go back by one system call.
     pub(super) at_once: usize,
-    _dispatched: Option<Dispatched>,
+    dispatched: Option<Dispatched>,
     current: RwLock<Arc<Current>>,
 }
 
 impl<'m> Shared<'m> {
+    /// `dispatched` is that of the program before, if there was one.
     pub(super) fn new(
         maps: &'m Maps,
         program: BorrowedFd<'_>,
+        dispatched: Option<Dispatched>,
         current: Current,
     ) -> Result<Shared<'m>, Error> {
+        let changed = dispatched.filter(|dispatched| dispatched.change(program).is_ok());
         // Where that is refused, packets go back one by one.
-        let dispatched = Dispatched::keep(program).ok();
+        let dispatched = changed.or_else(|| Dispatched::keep(program).ok());
         Ok(Shared {
             maps,
             resumes: Resumes::new(program, maps)?,
             counts: Counts::open(maps)?,
             at_once: if dispatched.is_some() { RESUME_BATCH as usize } else { 1 },
-            _dispatched: dispatched,
+            dispatched,
             current: RwLock::new(Arc::new(current)),
         })
+    }
+
+    /// For the next program.
+    pub(super) fn into_dispatched(self) -> Option<Dispatched> {
+        self.dispatched
     }
 
     pub(super) fn current(&self) -> Arc<Current> {
