@@ -35,7 +35,7 @@ fn no_packet_is_lost_over_applies(by: By) {
             while !over.load(Ordering::Relaxed) {
                 sent.push(signs.sign(&(sent.len() as u32).to_be_bytes()));
                 client.send(sent.last().unwrap());
-                thread::sleep(Duration::from_micros(100));
+                thread::sleep(Duration::from_micros(400));
             }
             sent
         });
