@@ -35,7 +35,7 @@ fn no_packet_is_lost_over_applies(by: By) {
             while !over.load(Ordering::Relaxed) {
                 sent.push(signs.sign(&(sent.len() as u32).to_be_bytes()));
                 client.send(sent.last().unwrap());
-                thread::sleep(Duration::from_micros(400));
+                thread::sleep(Duration::from_micros(200));
             }
             sent
         });
@@ -58,7 +58,6 @@ fn no_packet_is_lost_over_applies(by: By) {
     let order: Vec<u32> = got.iter().map(number).collect();
     let torn: Vec<&[u32]> = order.windows(2).filter(|two| two[1] != two[0] + 1).collect();
     assert_eq!(torn, [&[0u32; 0]; 0], "out of order of {}: {:?}", sent.len(), world.slow());
-    assert!(world.slow().anew > 0, "{:?}", world.slow());
     let slow = world.slow();
     assert_eq!((slow.faults, slow.queue_full, slow.too_old), (0, 0, 0), "{slow:?}");
     agent.stop();

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ebpf_runtime::agent::{self, Options};
+use ebpf_runtime::apply::Swap;
 use ebpf_runtime::lab::Lab;
+use lb_abi::mode::FEATURE_REPLY;
 
 use crate::world::{AGENT, Agent, By, Process, Setting, Signs, World, within};
 
@@ -66,10 +68,15 @@ fn an_agent_is_killed_by_sockets() {
     an_agent_is_killed(By::Sockets);
 }
 
-/// What waits in the ring buffer for an agent goes before what comes to that agent by its sockets.
+/// What waits in the ring buffer for an agent goes before what comes to that agent by its sockets, though it was judged by
+/// a policy that is over and begins anew.
 fn what_waited_for_an_agent_goes_first(by: By) {
     let world = World::new(by);
-    world.apply(&Setting { flags: 0, ..Setting::new() });
+    let with = |features| {
+        let setting = Setting::new();
+        Setting { flags: 0, features: setting.features | features, ..setting }
+    };
+    world.apply(&with(0));
     let signs = Signs::number(1);
     let datagrams: Vec<Vec<u8>> = (0..1_500u16).map(|number| signs.sign(&number.to_be_bytes())).collect();
     let client = world.client(0, 5_000);
@@ -80,6 +87,7 @@ fn what_waited_for_an_agent_goes_first(by: By) {
             client.send(datagram);
             thread::sleep(Duration::from_micros(10));
         });
+        assert_eq!(world.apply(&with(FEATURE_REPLY)).swap, Swap::Program);
         let agent = scope.spawn(|| Agent::start(&world));
         others.iter().for_each(|datagram| {
             client.send(datagram);
@@ -90,7 +98,8 @@ fn what_waited_for_an_agent_goes_first(by: By) {
     let got = || world.got.lock().unwrap().clone();
     assert!(within(Duration::from_secs(3), || got().len() == datagrams.len()), "{:?}", world.slow());
     assert!(got().iter().map(|(_, datagram)| datagram).eq(&datagrams), "out of order");
-    assert_eq!(world.slow().by_socket > 0, by == By::Sockets);
+    let slow = world.slow();
+    assert_eq!((slow.anew, slow.by_socket > 0), (1_000, by == By::Sockets), "{slow:?}");
     agent.stop();
 }
 
