@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use ebpf_runtime::agent::{self, Options};
 use ebpf_runtime::apply::Swap;
 use ebpf_runtime::lab::Lab;
-use lb_abi::mode::FEATURE_REPLY;
 
 use crate::world::{AGENT, Agent, By, Process, Setting, Signs, World, within};
 
@@ -71,35 +70,35 @@ fn an_agent_is_killed_by_sockets() {
 /// What waits in the ring buffer for an agent goes before what comes to that agent by its sockets, though it was judged by
 /// a policy that is over and begins anew.
 fn what_waited_for_an_agent_goes_first(by: By) {
+    // More than the agent takes at once.
+    const WAITING: usize = 300;
     let world = World::new(by);
-    let with = |features| {
-        let setting = Setting::new();
-        Setting { flags: 0, features: setting.features | features, ..setting }
-    };
-    world.apply(&with(0));
+    let mut setting = Setting { flags: 0, ..Setting::new() };
+    world.apply(&setting);
     let signs = Signs::number(1);
-    let datagrams: Vec<Vec<u8>> = (0..1_500u16).map(|number| signs.sign(&number.to_be_bytes())).collect();
     let client = world.client(0, 5_000);
+    let mut datagrams: Vec<Vec<u8>> = Vec::new();
+    let mut send = |pause: u64| {
+        datagrams.push(signs.sign(&(datagrams.len() as u32).to_be_bytes()));
+        client.send(&datagrams[datagrams.len() - 1]);
+        thread::sleep(Duration::from_micros(pause));
+    };
+    (0..WAITING).for_each(|_| send(10));
+    setting.certificates.truncate(2);
+    assert_eq!(world.apply(&setting).swap, Swap::Half);
     let agent = thread::scope(|scope| {
-        // More than the agent takes at once wait, and others come while it works on them.
-        let (waiting, others) = datagrams.split_at(1_000);
-        waiting.iter().for_each(|datagram| {
-            client.send(datagram);
-            thread::sleep(Duration::from_micros(10));
-        });
-        assert_eq!(world.apply(&with(FEATURE_REPLY)).swap, Swap::Program);
         let agent = scope.spawn(|| Agent::start(&world));
-        others.iter().for_each(|datagram| {
-            client.send(datagram);
-            thread::sleep(Duration::from_micros(200));
-        });
+        while !agent.is_finished() {
+            send(300);
+        }
+        (0..50).for_each(|_| send(300));
         agent.join().unwrap()
     });
     let got = || world.got.lock().unwrap().clone();
     assert!(within(Duration::from_secs(3), || got().len() == datagrams.len()), "{:?}", world.slow());
     assert!(got().iter().map(|(_, datagram)| datagram).eq(&datagrams), "out of order");
     let slow = world.slow();
-    assert_eq!((slow.anew, slow.by_socket > 0), (1_000, by == By::Sockets), "{slow:?}");
+    assert_eq!((slow.anew, slow.by_socket > 0), (WAITING as u64, by == By::Sockets), "{slow:?}");
     agent.stop();
 }
 
