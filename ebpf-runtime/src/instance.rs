@@ -70,7 +70,24 @@ impl Instance {
     /// Devices: `UnknownDevice`, `ForeignProgram`, `OtherInstance`, `NativeRefused`, `Mtu`, `WrongMode`. State in place:
     /// `Schema` and `Record`, unless `fresh_state`. The image: `Image`, `TooMany`, `Verifier`.
     pub fn apply(&mut self, image: &Image, options: &ApplyOptions) -> Result<Applied, Error> {
-        change::apply(self, image, options)
+        let applied = change::apply(self, image, options);
+        if applied.is_err() && matches!(self.record, Ok(None)) && !self.paths.pins.exists() {
+            // Nothing was there before, and the refusal stands whatever becomes of an empty directory.
+            let _ = self.clear_directory();
+        }
+        applied
+    }
+
+    /// Removes what an instance that is nowhere in place keeps beside its pins. An agent that still runs keeps its own lock
+    /// file, and with it the directory, until it sees that it is over.
+    fn clear_directory(&self) -> Result<(), Error> {
+        record::remove(&self.paths.pending())?;
+        record::remove(&self.paths.record())?;
+        record::remove(&self.paths.lock())?;
+        // The sessions of generated keys are gone, so that nobody needs them.
+        let _ = fs::remove_dir_all(self.paths.keys());
+        let _ = fs::remove_dir(&self.paths.directory);
+        Ok(())
     }
 
     /// Where an agent of instance `name` in the network namespace of this thread logs that has no terminal: one file for
@@ -109,13 +126,7 @@ impl Instance {
         let devices =
             pinned.iter().filter(|link| link.ifindex != 0).map(|link| name_of(link.ifindex)).collect();
         pinned::remove_all(&self.paths)?;
-        record::remove(&self.paths.pending())?;
-        record::remove(&self.paths.record())?;
-        record::remove(&self.paths.lock())?;
-        // The sessions of generated keys are gone, so that nobody needs them.
-        let _ = fs::remove_dir_all(self.paths.keys());
-        // An agent that still runs keeps its own lock file, and with it the directory, until it sees that it is over.
-        let _ = fs::remove_dir(&self.paths.directory);
+        self.clear_directory()?;
         if nothing { Err(Error::NothingApplied(self.name)) } else { Ok(Detached { devices }) }
     }
 

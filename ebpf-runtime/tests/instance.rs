@@ -239,6 +239,10 @@ fn a_foreign_program_is_refused_and_left_alone() {
     let lab = network();
     let foreign = ConstantProgram::load(Verdict::Pass).unwrap();
     lab.balancer.attach("lan0", &foreign).unwrap();
+    let error = apply_with(&lab, &counting(&[1], END_DROP), &options(&["lan0"])).unwrap_err();
+    assert!(matches!(&error, Error::ForeignProgram { device, .. } if device == "lan0"), "{error}");
+    let left = || std::fs::read_dir(Lab::run_dir().path()).unwrap().flatten().map(|entry| entry.file_name());
+    assert_eq!(lab.balancer.run(|| left().collect::<Vec<_>>()).unwrap(), ["bpf"]);
     let applied = apply(&lab, &counting(&[1], END_PASS), &["wan0"]);
     let error = apply_with(&lab, &counting(&[1], END_DROP), &options(&["wan0", "lan0"])).unwrap_err();
     assert!(matches!(&error, Error::ForeignProgram { device, .. } if device == "lan0"), "{error}");
