@@ -9,11 +9,23 @@ use crate::console::Failure;
 const NEEDED: &[(u32, &str)] =
     &[(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 
+/// What an agent needs besides, where certificates are checked: it sends by a packet socket, and may receive by AF_XDP.
+const FOR_CERTIFICATES: &[(u32, &str)] = &[(13, "CAP_NET_RAW")];
+
 /// Names of the capabilities that loading, attaching and pinning need and this process lacks.
 pub fn missing() -> Vec<&'static str> {
+    lacking(NEEDED)
+}
+
+/// Likewise of those that an agent needs besides to have checked packets go on.
+pub fn missing_for_certificates() -> Vec<&'static str> {
+    lacking(FOR_CERTIFICATES)
+}
+
+fn lacking(capabilities: &[(u32, &'static str)]) -> Vec<&'static str> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = effective(&status);
-    NEEDED.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|&(_, name)| name).collect()
+    capabilities.iter().filter(|(bit, _)| effective >> bit & 1 == 0).map(|&(_, name)| name).collect()
 }
 
 fn effective(status: &str) -> u64 {

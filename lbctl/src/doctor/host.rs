@@ -63,12 +63,21 @@ fn jit() -> Finding {
 }
 
 fn capabilities() -> Finding {
-    let missing = privileges::missing();
-    if missing.is_empty() {
-        Finding::ok("capabilities", "all that loading, attaching and pinning need")
-    } else {
-        Finding::fail("capabilities", format!("missing {}", missing.join(", ")), "sudo lbctl doctor")
+    capabilities_without(&privileges::missing(), &privileges::missing_for_certificates())
+}
+
+fn capabilities_without(missing: &[&str], for_certificates: &[&str]) -> Finding {
+    if !missing.is_empty() {
+        return Finding::fail("capabilities", format!("missing {}", missing.join(", ")), "sudo lbctl doctor");
     }
+    if !for_certificates.is_empty() {
+        let what = format!(
+            "missing {}: an agent without it cannot send on what it has checked (verify)",
+            for_certificates.join(", ")
+        );
+        return Finding::warn("capabilities", what, "give it to the service, or run lbctl as root");
+    }
+    Finding::ok("capabilities", "all that loading, attaching, pinning and certificates need")
 }
 
 /// Since Linux 5.11 maps are charged to the memory control group, and 6.1 is needed anyway.
@@ -157,6 +166,14 @@ mod tests {
         ] {
             assert_eq!(kernel_of(release).level, level, "{release}");
         }
+    }
+
+    #[test]
+    fn what_only_certificates_need_is_a_warning() {
+        let level = |missing: &[&str], more: &[&str]| capabilities_without(missing, more).level;
+        assert_eq!(level(&[], &[]), Level::Ok);
+        assert_eq!(level(&[], &["CAP_NET_RAW"]), Level::Warn);
+        assert_eq!(level(&["CAP_BPF"], &["CAP_NET_RAW"]), Level::Fail);
     }
 
     #[test]
