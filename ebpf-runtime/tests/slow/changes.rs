@@ -14,7 +14,7 @@ use nix::mount::{MsFlags, mount, umount};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey;
 
-use crate::world::{Agent, By, Setting, Signs, World, within};
+use crate::world::{Agent, By, Setting, Signs, World, eventually};
 
 /// Every packet is checked while one policy follows the other: none of them is lost, none comes twice, and
 /// none overtakes another.
@@ -50,7 +50,7 @@ fn no_packet_is_lost_over_applies(by: By) {
         (sender.join().unwrap(), swaps)
     });
     assert_eq!(swaps, [Swap::Half, Swap::Program, Swap::Half, Swap::Program, Swap::Half]);
-    within(Duration::from_secs(2), || world.got.lock().unwrap().len() >= sent.len());
+    eventually(|| world.got.lock().unwrap().len() >= sent.len());
     let got: Vec<Vec<u8>> = world.got.lock().unwrap().iter().map(|(_, datagram)| datagram.clone()).collect();
     assert_eq!(got.len(), sent.len(), "{:?}", world.slow());
     // Those of a policy that is over begin anew, but not behind what came meanwhile.

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ebpf_runtime::agent::{self, Options};
 use ebpf_runtime::apply::Swap;
 use ebpf_runtime::lab::Lab;
 
-use crate::world::{AGENT, Agent, By, Process, Setting, Signs, World, within};
+use crate::world::{AGENT, Agent, By, PATIENCE, Process, Setting, Signs, World, eventually};
 
 /// Not a test: what `Process` starts.
 #[test]
@@ -47,7 +47,7 @@ fn an_agent_is_killed(by: By) {
     new.send(&one.sign(b"waiting"));
     assert!(new.answer(Duration::from_millis(100)).is_none());
     let agent = Process::start(&world);
-    assert_eq!(new.answer(Duration::from_secs(1)), Some(one.sign(b"waiting")));
+    assert_eq!(new.answer(PATIENCE), Some(one.sign(b"waiting")));
     assert!(known.is_served(&one.sign(b"another agent")));
     assert!(world.client(1, 9_999).is_served(&two.sign(b"new")));
     let got = world.got.lock().unwrap().clone();
@@ -95,7 +95,7 @@ fn what_waited_for_an_agent_goes_first(by: By) {
         agent.join().unwrap()
     });
     let got = || world.got.lock().unwrap().clone();
-    assert!(within(Duration::from_secs(3), || got().len() == datagrams.len()), "{:?}", world.slow());
+    assert!(eventually(|| got().len() == datagrams.len()), "{:?}", world.slow());
     assert!(got().iter().map(|(_, datagram)| datagram).eq(&datagrams), "out of order");
     let slow = world.slow();
     assert_eq!((slow.anew, slow.by_socket > 0), (WAITING as u64, by == By::Sockets), "{slow:?}");
@@ -168,7 +168,7 @@ fn a_full_queue_drops_and_counts_every_packet() {
         slow.accepted + slow.invalid + slow.in_order + slow.queue_full + slow.too_old
     };
     let punted = world.reason("signatures to check");
-    assert!(within(Duration::from_secs(3), || done() == punted), "{punted} of {sent}: {:?}", world.slow());
+    assert!(eventually(|| done() == punted), "{punted} of {sent}: {:?}", world.slow());
     let slow = world.slow();
     assert_eq!((slow.faults, slow.sent), (0, 0), "{slow:?}");
     assert!(slow.queue_full > 0, "{sent} sent: {slow:?}");
@@ -186,17 +186,15 @@ fn a_full_queue_drops_and_counts_every_packet() {
 fn who_is_honest_gets_through_a_flood_of_bad_signatures() {
     let (world, agent) = World::serving(By::Ring, &Setting { checks: [2_000, 20_000], ..Setting::new() });
     let client = world.client(0, 5_000);
-    let mut took = None;
+    let mut served = false;
     flood(&world, || {
         thread::sleep(Duration::from_millis(300));
-        let began = Instant::now();
-        let served = (0..100u8).any(|number| {
+        served = (0..200u8).any(|number| {
             client.send(&Signs::number(1).sign(&[number]));
             client.answer(Duration::from_millis(20)).is_some()
         });
-        took = served.then(|| began.elapsed());
     });
-    assert!(took.is_some_and(|took| took < Duration::from_secs(1)), "{took:?}: {:?}", world.slow());
+    assert!(served, "{:?}", world.slow());
     assert!(world.reason("signatures limited") > 0);
     agent.stop();
 }
