@@ -8,15 +8,65 @@ use std::time::Duration;
 use ebpf_runtime::agent::{self, Options};
 use ebpf_runtime::apply::Swap;
 use ebpf_runtime::lab::Lab;
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, unshare};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+};
 
-use crate::world::{AGENT, Agent, By, PATIENCE, Process, Setting, Signs, World, eventually};
+use crate::world::{AGENT, Agent, By, CONFINED, PATIENCE, Process, Setting, Signs, World, eventually};
 
 /// Not a test: what `Process` starts.
 #[test]
 fn agent_of_its_own() {
     if std::env::var_os(AGENT).is_some() {
+        if std::env::var_os(CONFINED).is_some() {
+            refuse_network_namespaces();
+        }
         agent::run(&Lab::run_dir(), "main", &Options::default(), &AtomicBool::new(false)).unwrap();
     }
+}
+
+/// As a service manager may do with `RestrictNamespaces=`: for this thread and those that it starts.
+fn refuse_network_namespaces() {
+    let flags = CloneFlags::CLONE_NEWNET;
+    let network = SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Qword,
+        SeccompCmpOp::MaskedEq(flags.bits() as u64),
+        flags.bits() as u64,
+    );
+    let rules = [(libc::SYS_unshare, vec![SeccompRule::new(vec![network.unwrap()]).unwrap()])];
+    let filter = SeccompFilter::new(
+        rules.into_iter().collect(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EPERM as u32),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+    assert_eq!(unshare(flags), Err(Errno::EPERM));
+}
+
+/// Then each packet goes back by a system call of its own.
+#[test]
+fn an_agent_without_namespaces_of_its_own_serves_in_order() {
+    let world = World::new(By::Ring);
+    world.apply(&Setting { flags: 0, ..Setting::new() });
+    let agent = Process::start_confined(&world);
+    let signs = Signs::number(1);
+    let client = world.client(0, 5_000);
+    let datagrams: Vec<Vec<u8>> = (0..200u32).map(|number| signs.sign(&number.to_be_bytes())).collect();
+    for datagram in &datagrams {
+        client.send(datagram);
+        thread::sleep(Duration::from_micros(500));
+    }
+    let got = || world.got.lock().unwrap().clone();
+    assert!(eventually(|| got().len() == datagrams.len()), "{:?}", world.slow());
+    assert!(got().iter().map(|(_, datagram)| datagram).eq(&datagrams), "out of order");
+    let slow = world.slow();
+    assert_eq!((slow.accepted, slow.faults), (200, 0), "{slow:?}");
+    agent.kill();
 }
 
 fn an_agent_is_killed(by: By) {

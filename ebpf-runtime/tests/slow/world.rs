@@ -290,11 +290,23 @@ pub struct Process(Child);
 
 /// Tells the test of this name that it is to be an agent.
 pub const AGENT: &str = "LBCTL_TEST_AGENT";
+/// And that it is to be refused network namespaces.
+pub const CONFINED: &str = "LBCTL_TEST_CONFINED";
 
 impl Process {
     pub fn start(world: &World) -> Process {
+        Process::start_with(world, &[])
+    }
+
+    /// One that gets no network namespace of its own.
+    pub fn start_confined(world: &World) -> Process {
+        Process::start_with(world, &[CONFINED])
+    }
+
+    fn start_with(world: &World, told: &[&str]) -> Process {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["faults::agent_of_its_own", "--exact", "--nocapture"]).env(AGENT, "1");
+        command.envs(told.iter().map(|word| (word, "1")));
         command.stdout(Stdio::null());
         world.lab.balancer.place(&mut command).unwrap();
         let child = command.spawn().unwrap();
