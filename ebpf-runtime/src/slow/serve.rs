@@ -76,13 +76,12 @@ pub(crate) fn serve(
                 left = serve_one(paths, &place, threads(workers), stop, left)?;
             }
             None if !paths.record().exists() => return Ok(()),
-            other => {
-                if other.is_some() {
-                    // It checks nothing.
-                    left.sockets.clear();
-                }
+            Some(_) => {
+                // It checks nothing.
+                left = Left { newest: left.newest, ..Left::default() };
                 thread::sleep(NOTICE);
             }
+            None => thread::sleep(NOTICE),
         }
     }
     Ok(())

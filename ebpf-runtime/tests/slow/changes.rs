@@ -8,12 +8,13 @@ use std::time::Duration;
 use aya::maps::{Array, Map, MapData};
 use ebpf_runtime::apply::Swap;
 use lb_abi::bundle::Certificate;
-use lb_abi::image::AUTHORITY_ONCE;
+use lb_abi::image::{AUTHORITY_ONCE, END_PASS};
 use lb_abi::mode::FEATURE_REPLY;
 use nix::mount::{MsFlags, mount, umount};
 use p256::ecdsa::SigningKey;
 use p256::pkcs8::DecodePrivateKey;
 
+use crate::build::Tree;
 use crate::world::{Agent, By, Setting, Signs, World, eventually};
 
 /// Every packet is checked while one policy follows the other: none of them is lost, none comes twice, and
@@ -92,6 +93,30 @@ fn sessions_go_on_over_an_apply_and_end_with_their_certificate() {
     assert!(clients[0].is_served(&one.sign(b"5")));
     assert!(clients[1].is_served(&two.sign(b"6")));
     assert_eq!((world.slow().accepted, world.slow().sessions_begun), (3, 3));
+    agent.stop();
+}
+
+#[test]
+fn sockets_come_back_after_a_policy_that_checks_nothing() {
+    let setting = Setting::new();
+    let (world, agent) = World::serving(By::Sockets, &setting);
+    let signs = Signs::number(1);
+    assert!(world.client(0, 5_000).is_served(&signs.sign(b"by a socket")));
+    let mut tree = Tree::new();
+    let pass = tree.end(END_PASS);
+    world.apply_image(&tree.finish(pass, setting.features));
+    // The agent looks every 20 ms, and takes a tenth of a second to open sockets.
+    thread::sleep(Duration::from_millis(300));
+    world.apply(&setting);
+    thread::sleep(Duration::from_millis(300));
+    let by_socket = || world.slow().by_socket;
+    let mut ports = 5_001..5_100;
+    let before = by_socket();
+    assert!(ports.any(|port| {
+        assert!(world.client(0, port).is_served(&signs.sign(&port.to_be_bytes())), "{:?}", world.slow());
+        by_socket() > before
+    }));
+    assert_eq!(world.slow().faults, 0);
     agent.stop();
 }
 

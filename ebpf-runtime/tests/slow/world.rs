@@ -188,11 +188,14 @@ impl World {
     }
 
     pub fn apply(&self, setting: &Setting) -> Applied {
-        let image = setting.image();
+        self.apply_image(&setting.image())
+    }
+
+    pub fn apply_image(&self, image: &Image) -> Applied {
         let mut options = ApplyOptions::new([0; 32], self.lab.devices.clone());
         options.hash_key = PathBuf::from("/run/hash.key");
         options.af_xdp = self.by == By::Sockets;
-        let apply = || Instance::open(&Lab::run_dir(), "main").unwrap().apply(&image, &options);
+        let apply = || Instance::open(&Lab::run_dir(), "main").unwrap().apply(image, &options);
         self.lab.balancer.run(apply).unwrap().unwrap()
     }
 
