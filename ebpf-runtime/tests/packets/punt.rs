@@ -178,6 +178,23 @@ fn another_generation_begins_anew() {
 }
 
 #[test]
+fn what_begins_anew_has_paid_for_its_check() {
+    let setting = || Setting { source: bucket(10, 2), ..Setting::new() };
+    let mut certified = setting().load();
+    let frames: Vec<Vec<u8>> = of(CLIENT, 3).collect();
+    let (first, second) = (certified.punt(&frames[0]), certified.punt(&frames[1]));
+    certified.balancer.dropped(&frames[2]);
+    assert_eq!((certified.punts(), certified.count(Reason::VerifyLimit)), (vec![], 1));
+    certified.balancer.trial.swap(&setting().image()).expect("the same flags and sizes");
+    for (punt, frame) in [(first, &frames[0]), (second, &frames[1])] {
+        let again = certified.resume(&punt, frame, RESUME_ANEW).0.again.expect("a signature to check");
+        assert_eq!(again.generation, 1);
+        certified.accepted(&again, frame);
+    }
+    assert_eq!(certified.count(Reason::VerifyLimit), 1);
+}
+
+#[test]
 fn what_passes_behind_its_verify_is_the_frame_as_it_came() {
     let mut tree = Tree::new();
     let (drop, pass) = (tree.end(END_DROP), tree.end(END_PASS));

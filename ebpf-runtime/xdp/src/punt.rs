@@ -40,7 +40,11 @@ pub struct Record {
 #[inline(always)]
 pub fn punt(ctx: *mut xdp_md, p: &mut Packet) -> Result<u32, u32> {
     let in_session = p.asked.flags & PUNT_IN_SESSION != 0;
-    if !in_session && let Some(reason) = dropped(may_ask(p)) {
+    // What begins anew has paid when it was handed over first.
+    if !in_session
+        && p.resumed == 0
+        && let Some(reason) = dropped(may_ask(p))
+    {
         return Err(reason);
     }
     let reason = if in_session { Reason::PuntedInOrder } else { Reason::Punted };
