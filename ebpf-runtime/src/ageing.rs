@@ -195,7 +195,7 @@ fn one_proven_less(trackers: &Mapped<TrackerState>, tracker: u16) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
     pub(super) const PROVEN_FOR: u32 = 1_000;
 
     /// A plane that nothing runs on, whose one tracker counts two proven flows.
-    pub(super) fn plane() -> Plane {
+    pub(crate) fn plane() -> Plane {
         let tracker = lb_abi::bundle::Tracker { identity: 1, name: "t".to_owned(), max: 1000 };
         let image = lb_abi::bundle::Image { trackers: vec![tracker], ..Default::default() };
         let numbers = crate::generation::Generation::default().number(&image);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     /// Both directions of flow `number`, used so many ticks ago.
-    pub(super) fn insert(
+    pub(crate) fn insert(
         plane: &Plane,
         which: Which,
         number: u16,

@@ -1,5 +1,5 @@
-//! Owns the work that needs a process: ageing flows, keeping next hops fresh and checking signatures, one agent for an
-//! instance. Never decides on any other packet: traffic goes on without it, and it may die at any time.
+//! Owns the work that needs a process: ageing flows, ending sessions with their certificates, keeping next hops fresh and
+//! checking signatures, one agent for an instance. Never decides on any other packet: traffic goes on without it, and it may die at any time.
 
 use std::fs;
 use std::io;
@@ -15,6 +15,7 @@ use rtnetlink::MulticastGroup;
 
 use crate::ageing;
 use crate::error::Error;
+use crate::lapsed::Lapsed;
 use crate::lock::{self, Lock, Taken};
 use crate::next_hop::{self, Asking, Way};
 use crate::paths::Paths;
@@ -38,6 +39,8 @@ const AGEING: Duration = Duration::from_secs(5);
 /// Likewise where backends and trackers go by how many flows they have.
 const COUNTING: Duration = Duration::from_secs(1);
 const AGEING_SHARE: u32 = 20;
+/// Likewise between two looks for certificates that have lapsed, whose flows are looked for then.
+const LAPSING: Duration = Duration::from_secs(1);
 /// How many times in a row netlink may fail before that is taken for more than a busy moment.
 const REFUSALS: u32 = 5;
 
@@ -109,6 +112,7 @@ struct Served {
     loads: bool,
     /// Dense number and address of the backends in service.
     backends: Vec<(u32, IpAddr)>,
+    lapsed: Lapsed,
 }
 
 impl Served {
@@ -122,7 +126,7 @@ impl Served {
         let in_service = record.content.backends.iter().filter(|backend| backend.state != BACKEND_ABSENT);
         let backends = in_service.map(|backend| (backend.number, backend.addr)).collect();
         let loads = record.flags.features & FEATURE_LOAD != 0;
-        Ok(Some(Served { plane, written, loads, backends }))
+        Ok(Some(Served { plane, written, loads, backends, lapsed: Lapsed::default() }))
     }
 
     /// Writes the next hops of all backends as they are now.
@@ -148,6 +152,12 @@ struct Due {
     ask: Instant,
     in_use: Instant,
     ageing: Instant,
+    lapsing: Instant,
+}
+
+/// When work that began then, and is over now, is due again.
+fn after(began: Instant, pause: Duration) -> Instant {
+    Instant::now() + pause.max(began.elapsed() * AGEING_SHARE)
 }
 
 async fn serve(paths: &Paths, mut served: Served, stop: &dyn Fn() -> bool) -> Result<(), Error> {
@@ -157,7 +167,7 @@ async fn serve(paths: &Paths, mut served: Served, stop: &dyn Fn() -> bool) -> Re
         rtnetlink::new_multicast_connection(&groups).map_err(|e| Error::kernel("listen to netlink", e))?;
     tokio::spawn(connection);
     let start = Instant::now();
-    let mut due = Due { events: None, ask: start, in_use: start, ageing: start + AGEING };
+    let mut due = Due { events: None, ask: start, in_use: start, ageing: start + AGEING, lapsing: start };
     let mut failed = 0;
     while !stop() {
         if record::written(&paths.record()) != Some(served.written) {
@@ -195,8 +205,12 @@ async fn serve(paths: &Paths, mut served: Served, stop: &dyn Fn() -> bool) -> Re
         if due.ageing <= now {
             let began = Instant::now();
             ageing::pass(&served.plane, served.loads, stop)?;
-            let pause = if served.loads { COUNTING } else { AGEING };
-            due.ageing = Instant::now() + pause.max(began.elapsed() * AGEING_SHARE);
+            due.ageing = after(began, if served.loads { COUNTING } else { AGEING });
+        }
+        if due.lapsing <= now {
+            let began = Instant::now();
+            served.lapsed.end(&served.plane, began)?;
+            due.lapsing = after(began, LAPSING);
         }
         let wait = due.events.map_or(NOTICE, |at| at.saturating_duration_since(Instant::now()).min(NOTICE));
         match tokio::time::timeout(wait, events.next()).await {

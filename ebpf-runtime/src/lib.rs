@@ -11,6 +11,7 @@ mod carry;
 mod change;
 mod generation;
 mod hash_key;
+mod lapsed;
 mod lock;
 mod next_hop;
 mod paths;

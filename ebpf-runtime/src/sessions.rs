@@ -141,8 +141,9 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Flows first, so that no packet in session keeps the session alive; then once more those that came in between.
-fn forget(plane: &Plane, certificates: &[u32]) -> Result<(u64, u64), Error> {
+/// Ends the sessions of these certificates: how many, and how many flows. Flows first, so that no packet in session keeps
+/// the session alive; then once more those that came in between.
+pub(crate) fn forget(plane: &Plane, certificates: &[u32]) -> Result<(u64, u64), Error> {
     let mut flows = forget_flows(plane, certificates)?;
     process::wait_for_packets().map_err(|e| Error::kernel("wait for packets (membarrier)", e))?;
     let failed = |e| Error::kernel("drop a session", e);

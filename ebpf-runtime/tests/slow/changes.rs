@@ -3,12 +3,12 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aya::maps::{Array, Map, MapData};
 use ebpf_runtime::apply::Swap;
 use lb_abi::bundle::Certificate;
-use lb_abi::image::{AUTHORITY_ONCE, END_PASS};
+use lb_abi::image::{AUTHORITY_ONCE, END_PASS, VERIFY_EXPIRED, VERIFY_REVOKED};
 use lb_abi::mode::FEATURE_REPLY;
 use nix::mount::{MsFlags, mount, umount};
 use p256::ecdsa::SigningKey;
@@ -193,12 +193,52 @@ fn what_follows_an_apply_that_was_not_finished_is_served() {
     agent.stop();
 }
 
+/// What the first device began ends once its certificate is what `changed` makes of it; its packets take `exit` then.
+fn a_session_ends_when(exit: u32, changed: impl FnOnce(Certificate) -> Certificate) {
+    let (world, agent) = World::serving(By::Ring, &Setting::new());
+    let [one, two] = [1, 2].map(Signs::number);
+    let clients = [world.client(0, 5_000), world.client(1, 5_001)];
+    assert!(clients[0].is_served(&one.sign(b"1")) && clients[1].is_served(&two.sign(b"2")));
+    let held = world.held.write().unwrap();
+    clients[0].send(&one.sign(b"answered too late"));
+    assert!(eventually(|| world.got.lock().unwrap().len() == 3), "{:?}", world.slow());
+    let mut setting = Setting::new();
+    setting.certificates[0] = changed(one.certificate());
+    world.apply(&setting);
+    let over = || world.sessions().iter().all(|session| session.id == two.id);
+    assert!(eventually(over), "{:?}", world.sessions());
+    assert!(eventually(|| world.status().trackers[0].flows == 1), "{:?}", world.status());
+    drop(held);
+    // What the backend echoes has the trailer too, and nothing translates it back any more.
+    assert!(eventually(|| world.exit(exit) == 1), "{:?}", world.status().tallies);
+    assert!(clients[0].answer(Duration::from_millis(200)).is_none());
+    assert!(clients[0].is_ignored(&one.sign(b"no more")) && world.exit(exit) == 2);
+    assert!(clients[1].is_served(&two.sign(b"others go on")));
+    assert_eq!((world.slow().sessions, world.slow().accepted), (1, 2));
+    agent.stop();
+}
+
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64
+}
+
+#[test]
+fn a_session_ends_when_its_certificate_expires() {
+    // Late enough to be valid when it is applied, on all but the slowest machines.
+    a_session_ends_when(VERIFY_EXPIRED, |c| Certificate { valid: Some((now() - 60, now() + 3)), ..c });
+}
+
+#[test]
+fn a_session_ends_when_the_policy_revokes_its_certificate() {
+    a_session_ends_when(VERIFY_REVOKED, |c| Certificate { revoked: true, ..c });
+}
+
 /// The wall clock of the machine is not ours to set: what the data path was told of it is.
 #[test]
 fn a_clock_that_jumps_is_noticed_within_a_second() {
     const YEARS: i64 = 10 * 365 * 86_400 * 1_000_000_000;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() as i64;
-    let certificate = Certificate { valid: Some((now - 60, now + 3_600)), ..Signs::number(1).certificate() };
+    let certificate =
+        Certificate { valid: Some((now() - 60, now() + 3_600)), ..Signs::number(1).certificate() };
     let setting = Setting { certificates: vec![certificate], flags: 0, ..Setting::new() };
     let (world, agent) = World::serving(By::Ring, &setting);
     let signs = Signs::number(1);

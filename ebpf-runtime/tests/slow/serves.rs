@@ -155,15 +155,7 @@ fn sessions_are_listed_dropped_and_revoked() {
         assert!(clients[1].is_served(&one.sign(&[round; 2])));
         assert!(clients[2].is_served(&two.sign(&[round; 3])));
     }
-    let sessions = || {
-        world
-            .lab
-            .balancer
-            .run(|| ebpf_runtime::instance::Instance::sessions(&ebpf_runtime::lab::Lab::run_dir(), "main"))
-            .unwrap()
-            .unwrap()
-    };
-    let listed = sessions();
+    let listed = world.sessions();
     assert_eq!(listed.len(), 2);
     let first = &listed[0];
     let hex = |signs: &Signs| signs.hash().iter().map(|byte| format!("{byte:02x}")).collect::<String>();
@@ -181,12 +173,12 @@ fn sessions_are_listed_dropped_and_revoked() {
 
     let dropped = world.instance(|instance| instance.drop_session(&hex(&one)[..8]).unwrap());
     assert_eq!((dropped.certificate, dropped.sessions, dropped.flows), (hex(&one), 1, 2));
-    assert_eq!(sessions().len(), 1);
+    assert_eq!(world.sessions().len(), 1);
     assert_eq!(world.status().trackers[0].flows, 1);
     let before = world.slow().accepted;
     assert!(clients[0].is_served(&one.sign(b"again")), "it may come again");
     assert_eq!(world.slow().accepted, before + 1, "and is checked again");
-    assert_eq!(sessions()[0].packets, 2);
+    assert_eq!(world.sessions()[0].packets, 2);
 
     let gone = world.instance(|instance| instance.revoke(&hex(&two)).unwrap());
     assert_eq!((gone.sessions, gone.flows), (1, 1));

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use ebpf_runtime::agent::{self, Options};
 use ebpf_runtime::apply::{Applied, ApplyOptions};
 use ebpf_runtime::instance::Instance;
 use ebpf_runtime::lab::{Arms, Lab, Plan, Server};
+use ebpf_runtime::sessions::Session;
 use ebpf_runtime::status::{SlowPath, Status};
 use lb_abi::bundle::{Certificate, Image};
 use lb_abi::image::*;
@@ -152,6 +153,8 @@ pub struct World {
     pub lab: Lab,
     by: By,
     pub got: Got,
+    /// Backends that got something answer once nobody writes here.
+    pub held: Arc<RwLock<()>>,
     _servers: Vec<Server>,
 }
 
@@ -166,17 +169,19 @@ impl World {
         };
         let lab = Lab::build(&plan).unwrap();
         let got: Got = Arc::default();
+        let held: Arc<RwLock<()>> = Arc::default();
         let serve = |number: usize| {
-            let got = Arc::clone(&got);
+            let (got, held) = (Arc::clone(&got), Arc::clone(&held));
             let address = SocketAddr::new(IpAddr::from(PEERS[number]), PORT);
             let answer = move |datagram: &[u8], _| {
                 got.lock().unwrap().push((number, datagram.to_vec()));
+                drop(held.read().unwrap());
                 datagram.to_vec()
             };
             Server::udp(&lab.backends[number].namespace, address, answer).unwrap()
         };
         let servers = (0..PEERS.len()).map(serve).collect();
-        World { lab, by, got, _servers: servers }
+        World { lab, by, got, held, _servers: servers }
     }
 
     /// With a policy and an agent.
@@ -205,6 +210,10 @@ impl World {
 
     pub fn slow(&self) -> SlowPath {
         self.status().slow_path.unwrap()
+    }
+
+    pub fn sessions(&self) -> Vec<Session> {
+        self.lab.balancer.run(|| Instance::sessions(&Lab::run_dir(), "main").unwrap()).unwrap()
     }
 
     pub fn reason(&self, name: &str) -> u64 {
