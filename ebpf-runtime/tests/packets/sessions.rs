@@ -172,18 +172,22 @@ fn packets_are_counted_for_their_certificate_and_their_backend() {
     assert_eq!(pairs(trial.backend_counts().expect("counts")), [(2, out), (0, 0), (0, 0)]);
 }
 
+/// Several clients behind one address, or one client with another certificate: the backend is the certificate's own.
 #[test]
-fn a_flow_goes_over_to_the_certificate_that_signs_it_now() {
+fn a_flow_that_another_certificate_signs_begins_anew_with_that_ones_backend() {
     let mut certified = Certified::new();
-    served_by(&mut certified, &signed(4000, 1, b""));
-    served_by(&mut certified, &signed(4000, 2, b""));
+    assert_eq!(served_by(&mut certified, &signed(4000, 1, b"")), PEERS[0]);
+    // Without a session, it begins one with a backend of its turn.
+    assert_eq!(served_by(&mut certified, &signed(4000, 2, b"")), PEERS[1]);
     for (_, flow) in certified.balancer.trial.flows(FlowTable::New).expect("flows") {
-        assert_eq!(flow.cert, 2);
+        assert_eq!((flow.cert, flow.backend), (2, 2));
     }
-    // Its session began with the backend that the flow had.
-    assert_eq!(served_by(&mut certified, &signed(4009, 2, b"")), PEERS[0]);
-    certified.punt(&signed(4000, 1, b""));
-    assert_eq!(flows(&certified), 2);
+    // The flow was replaced: it is counted where it goes to now.
+    assert_eq!((flows(&certified), connections(&certified)), (1, vec![0, 1, 0]));
+    assert_eq!(served_by(&mut certified, &signed(4001, 2, b"")), PEERS[1]);
+    // What comes by the first one again has to be checked again, and finds its own backend.
+    assert_eq!(served_by(&mut certified, &signed(4000, 1, b"")), PEERS[0]);
+    assert_eq!((flows(&certified), connections(&certified)), (2, vec![1, 1, 0]));
 }
 
 #[test]

@@ -101,13 +101,17 @@ fn plan_session(p: &mut Packet, flow: Option<&Flow>, image: &Image, descriptor: 
     !keyed || p.plan.session != 0
 }
 
-/// A client may open a connection anew while its last one with the same ports still closes.
+/// A client may open a connection anew while its last one with the same ports still closes; and with a tracker of sessions
+/// the flow of another certificate is another client's.
 #[inline(always)]
 fn starts_anew(p: &Packet, flow: &Flow) -> bool {
-    p.proto == TCP
-        && p.get(Field::TcpFlags) == FLAG_SYN
-        && flow.state == FLOW_CLOSING
-        && flow.dir == DIR_ORIGINAL
+    if flow.dir != DIR_ORIGINAL {
+        return false;
+    }
+    if op_occurs(OP_VERIFY) && p.plan.session != 0 && flow.cert != 0 && flow.cert as u32 != p.plan.session {
+        return true;
+    }
+    p.proto == TCP && p.get(Field::TcpFlags) == FLAG_SYN && flow.state == FLOW_CLOSING
 }
 
 /// Plans what the packet makes of its live flow (RFC 9293, section 3.3.2, as a middlebox sees it); `false` if it is

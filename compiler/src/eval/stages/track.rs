@@ -57,7 +57,13 @@ pub fn track(state: &State, params: &TrackParams, fields: &Fields, plan: &mut Pl
         },
     };
     let key = flow_key(fields);
-    let planned = match lookup(state, &key).filter(|(_, flow)| !starts_anew(flow, fields)) {
+    let began = state.learned.get(&key).and_then(|learned| learned.certificate);
+    // With a tracker of sessions the flow of another certificate is another client's.
+    let is_anothers = |flow: &Flow| {
+        flow.dir == DIR_ORIGINAL && session.is_some_and(|own| began.is_some_and(|began| began != own))
+    };
+    let goes_on = |flow: &Flow| !starts_anew(flow, fields) && !is_anothers(flow);
+    let planned = match lookup(state, &key).filter(|(_, flow)| goes_on(flow)) {
         Some((table, flow)) if params.one_way => {
             PlannedFlow::Known { table, next: seen_one_way(flow, fields) }
         }

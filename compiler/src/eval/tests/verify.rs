@@ -278,6 +278,9 @@ fn one_certificate_goes_to_one_backend_from_any_address_until_its_session_is_ove
     for src in ["192.0.2.9:3", "198.51.100.1:1", "198.51.100.2:1"] {
         assert_eq!(to(&mut world, 0, src), "10.0.0.1:9000");
     }
+    // On the flow of another certificate too.
+    assert_eq!(to(&mut world, 1, "192.0.2.9:3"), "10.0.0.2:9000");
+    assert_eq!(to(&mut world, 0, "192.0.2.9:3"), "10.0.0.1:9000");
     // A reply keeps the session alive as well.
     world.wait(Duration::from_secs(9));
     assert_eq!(world.verdict(&udp("10.0.0.1:9000", "192.0.2.9:3")), Verdict::Forward);
