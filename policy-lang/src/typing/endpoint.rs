@@ -9,7 +9,7 @@ use crate::value::addr;
 impl Typing<'_> {
     /// The addresses (one of each family at most) and the port (0 without) of `ADDRESS[:PORT]` or `NAME[:PORT]`.
     pub(super) fn endpoint(&mut self, word: &Word, ports: bool) -> Option<(Vec<IpAddr>, u16)> {
-        let (host, port) = match addr::host_port(&word.text) {
+        let (host, port) = match addr::host_port_of_packet(&word.text) {
             Ok(parts) => parts,
             Err(fault) => {
                 self.fault(word, fault);
@@ -52,7 +52,7 @@ impl Typing<'_> {
 }
 
 fn addr_has_port(text: &str) -> bool {
-    addr::host_port(text).is_ok_and(|(_, port)| port.is_some())
+    addr::host_port_of_packet(text).is_ok_and(|(_, port)| port.is_some())
 }
 
 /// The first pair of one family; IPv4 before IPv6 where both have both.

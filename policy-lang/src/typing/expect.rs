@@ -223,7 +223,7 @@ impl Typing<'_> {
                 return None;
             }
         }
-        let (host, port) = match addr::host_port(&word.text) {
+        let (host, port) = match addr::host_port_of_packet(&word.text) {
             Ok(parts) => parts,
             Err(fault) => {
                 self.fault(word, fault);

@@ -188,6 +188,7 @@ impl Typing<'_> {
     fn packet_words<'w>(&mut self, words: &'w [Word]) -> Option<Said<'w>> {
         let mut said = Said::default();
         let mut words = words.iter().peekable();
+        let mut before: Vec<&Word> = Vec::new();
         while let Some(word) = words.next() {
             let key = word.text.as_str();
             if !WORDS.contains(&key) {
@@ -196,6 +197,13 @@ impl Typing<'_> {
                     .help(suggestion(key, WORDS.iter().copied()));
                 return None;
             }
+            if let Some(first) = before.iter().find(|first| first.text == key) {
+                self.report
+                    .error("E0309", word.span, format!("`{key}` is said twice of this packet"))
+                    .also(first.span, "the first time");
+                return None;
+            }
+            before.push(word);
             let Some(value) = words.next() else {
                 self.report.error("E0322", word.span, format!("`{key}` has no value"));
                 return None;

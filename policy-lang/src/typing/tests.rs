@@ -1,7 +1,8 @@
 //! The typed form of what guards and packets say.
 
 use crate::policy::{
-    AuthorityId, Field, Guard, InterfaceId, Outcome, PacketSpec, Policy, Signed, Step, Tail, Values,
+    AuthorityId, Field, Guard, InterfaceId, Outcome, PacketSpec, Policy, ProtoSpec, Signed, Step, Tail,
+    Values,
 };
 use crate::source::Loader;
 
@@ -106,6 +107,23 @@ fn packets_have_interfaces_names_and_trailers() {
     assert_eq!(signed(""), None);
     assert_eq!(signed("signed a 7"), by(0, 0, false));
     assert_eq!(signed("signed b 9 forged"), by(1, 1, true));
+}
+
+#[test]
+fn packets_may_have_port_0() {
+    let ProtoSpec::Tcp { sport, dport, .. } = packet("tcp syn src 10.0.0.1:0 dst 10.0.0.2:0").proto else {
+        panic!()
+    };
+    assert_eq!((sport, dport), (0, 0));
+}
+
+#[test]
+fn a_word_said_twice_of_a_packet_is_an_error() {
+    let text = "lbp 1\npolicy p { default drop } = drop\n\
+        expect \"x\" { packet tcp syn src 1.1.1.1:1 dst 2.2.2.2:2 ttl 3 ttl 4 => drop }\n";
+    let checked = crate::check("p.lbp", text.to_owned(), &Nothing);
+    let found: Vec<&str> = checked.diagnostics.iter().map(|one| one.code).collect();
+    assert_eq!(found, ["E0309"]);
 }
 
 #[test]

@@ -99,14 +99,24 @@ pub(crate) fn address(text: &str) -> Result<IpAddr, Fault> {
 
 /// `10.0.0.1`, `10.0.0.1:80`, `2001:db8::1`, `[2001:db8::1]:80`: the host's text and the port.
 pub(crate) fn host_port(text: &str) -> Result<(&str, Option<u16>), Fault> {
+    host_port_from(1, text)
+}
+
+/// The same of a packet, whose port may be 0: nothing listens there, but such packets come.
+pub(crate) fn host_port_of_packet(text: &str) -> Result<(&str, Option<u16>), Fault> {
+    host_port_from(0, text)
+}
+
+fn host_port_from(least: u64, text: &str) -> Result<(&str, Option<u16>), Fault> {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if host.ends_with(']') => (host, port),
         // More than one colon without brackets is an IPv6 address alone.
         Some((host, port)) if !host.contains(':') => (host, port),
         _ => return Ok((text, None)),
     };
-    let value = super::quantity::count_in(port, 1, 65_535).map_err(|fault| {
-        Fault { message: format!("`{port}` is not a port"), ..fault }.help("a port is 1 to 65535")
+    let value = super::quantity::count_in(port, least, 65_535).map_err(|fault| {
+        Fault { message: format!("`{port}` is not a port"), ..fault }
+            .help(format!("a port is {least} to 65535"))
     })?;
     Ok((host, u16::try_from(value).ok()))
 }
@@ -264,6 +274,8 @@ mod tests {
         assert_eq!(host_port("[::1]:80"), Ok(("[::1]", Some(80))));
         assert_eq!(host_port("2001:db8::1"), Ok(("2001:db8::1", None)));
         assert_eq!(host_port("web"), Ok(("web", None)));
+        assert_eq!(host_port_of_packet("web:0"), Ok(("web", Some(0))));
+        assert!(host_port_of_packet("web:65536").is_err());
         assert!(host_port("web:0").is_err() && host_port("web:65536").is_err() && host_port("web:").is_err());
     }
 
