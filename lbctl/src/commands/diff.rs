@@ -37,7 +37,8 @@ Tell for which packets a new policy means something else.
 
 All packets are looked at, not samples. What changes is told as guards of the language, each with a packet that lbctl \
 explain takes. Form, order and names do not count, only what becomes of packets; what a new name costs in state is told \
-beside it.";
+beside it. The exception is a pool's backends: their order and names decide which flow goes to which, so that sorting \
+the list or renaming a backend moves flows.";
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,7 +46,7 @@ Examples:
   git show HEAD:edge.lbp | lbctl diff - edge.lbp
   lbctl diff old.lbp new.lbp --json | jq -r '.changes[].regions[].guard'
 
-Exit codes: 0 equal in meaning, 1 not, 2 a file cannot be read or has errors.";
+Exit codes: 0 equal in meaning, 1 not, 2 a file cannot be read or has errors (a false assert, E0701, hinders no comparison).";
 
 /// Regions of a change that are shown to people.
 const SHOWN: usize = 6;
