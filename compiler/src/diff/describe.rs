@@ -100,6 +100,7 @@ impl Kinds {
             let mut told = Vec::with_capacity(found.len());
             for mut product in found {
                 self.bound(diagrams, kind, &mut product, upper)?;
+                self.trim(diagrams, &mut product, upper)?;
                 let covered = cover::holds(diagrams, &product)?;
                 // One that earlier ones have made needless says nothing new.
                 if diagrams.mask(left, covered)? == NOTHING {
@@ -172,8 +173,56 @@ impl Kinds {
                 product.push(Literal { field, must: must.with(&more), may: may.with(&more_may) });
             }
         }
-        product.extend(one.iter().filter(|literal| !is_address(literal)).cloned());
+        let beside =
+            |product: &Product, field: Axis| product.iter().find(|literal| literal.field == field).cloned();
+        product.extend(one.iter().filter(|literal| !is_address(literal)).map(|literal| {
+            let more = beside(other, literal.field).map_or_else(|| literal.may.clone(), |other| other.may);
+            Literal { may: literal.may.and(&more), ..literal.clone() }
+        }));
         product
+    }
+
+    /// Takes from what a product's literals may have whatever would let in a packet outside of `upper`, all of them taken
+    /// at their widest. They were made for packets of one kind, for which all classes of other kinds are alike.
+    fn trim(&self, diagrams: &mut Diagrams, product: &mut Product, upper: Ref) -> Result<(), TooLarge> {
+        if product.iter().all(|literal| literal.must == literal.may) {
+            return Ok(());
+        }
+        let packets = diagrams.over(self.families[0].1, self.families[1].1)?;
+        let no = diagrams.not(upper)?;
+        let outside = diagrams.mask(packets, no)?;
+        let mut wide = product.clone();
+        // Those of few classes last: they read well as they are, and leave the others their freedom.
+        let classes = |literal: &Literal| (literal.must.others, literal.must.listed.len());
+        let mut order: Vec<usize> = (0..product.len()).collect();
+        order.sort_by_key(|&at| std::cmp::Reverse(product.get(at).map(classes)));
+        for at in order {
+            let Some(literal) = product.get_mut(at) else { continue };
+            let kinds: Vec<ClassSet> = match literal.field {
+                SRC | DST => {
+                    self.families.iter().map(|(sets, _)| sets[literal.field.index()].clone()).collect()
+                }
+                PROTO => self.protocols.iter().map(|(set, _)| set.clone()).collect(),
+                _ => Vec::new(),
+            };
+            let mut tried = vec![literal.may.clone()];
+            tried.extend(kinds.iter().map(|kind| literal.may.and(kind)));
+            let mut may = literal.must.clone();
+            for part in tried {
+                let widened = may.with(&part);
+                let mut candidate = wide.clone();
+                if let Some(literal) = candidate.get_mut(at) {
+                    literal.must = widened.clone();
+                }
+                let holds = cover::holds(diagrams, &candidate)?;
+                if diagrams.mask(holds, outside)? == NOTHING {
+                    may = widened;
+                    wide = candidate;
+                }
+            }
+            literal.may = may;
+        }
+        Ok(())
     }
 
     fn fit(&self, diagrams: &mut Diagrams, kind: Kind, holds: Ref, upper: Ref) -> Result<Fit, TooLarge> {

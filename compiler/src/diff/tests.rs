@@ -219,6 +219,29 @@ fn an_end_that_changes_is_told_by_its_region() {
     )));
 }
 
+/// What is shortest for packets of one protocol may let in those of others.
+#[test]
+fn a_region_holds_nothing_that_stays() {
+    let guards = |old: &str, new: &str| -> Vec<String> {
+        let report = of_chains(old, new);
+        report
+            .changes
+            .iter()
+            .flat_map(|change| &change.regions)
+            .map(|region| region.guard.whole.clone())
+            .collect()
+    };
+    let some = "match { proto not in { icmp, tcp, udp, gre } -> pass; else -> drop }";
+    assert_eq!(guards("drop", some), ["proto == icmp6", "proto not in { icmp, tcp, udp, gre }"]);
+    let most = "match { src in 10.1.2.0/24 -> drop; else -> pass }";
+    let fewer = "match { src in 10.1.2.0/24 -> drop; proto not in { icmp, tcp, gre } -> drop; else -> pass }";
+    let told = ["proto in { udp, icmp6 }", "proto not in { icmp, tcp, gre }"];
+    assert_eq!(guards(most, fewer), told.map(|proto| format!("{proto} and src not in 10.1.2.0/24")));
+    let port = "match { udp.dport == 53 -> drop; else -> pass }";
+    let but = "match { udp.dport == 53 and not (payload == \"GET \") -> drop; else -> pass }";
+    assert_eq!(guards(port, but), ["udp.dport == 53 and payload in 0x47455420"]);
+}
+
 #[test]
 fn items_with_other_settings_are_told_once() {
     let chain = "match { from inside -> translate back -> forward; to web -> limit calm (exceed -> drop) -> track conns -> translate app -> forward; else -> drop }";

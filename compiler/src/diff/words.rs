@@ -1,7 +1,7 @@
 //! Owns how a product reads in the language's own words: fields, prefixes, ports, and the names that both policies mean
 //! alike. Never which products there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lb_abi::image::Field;
@@ -256,9 +256,19 @@ impl Form {
         inside.absent &= !is_everywhere(axis);
         let form = |negated, inverted, pieces| Form { negated, inverted, pieces };
         // What has no name is none of those that have one.
-        let is_unnamed = inside.pieces.iter().any(String::is_empty);
+        let is_unnamed = |values: &Values| values.pieces.iter().any(String::is_empty);
+        let negates = inside.absent || is_unnamed(&inside);
+        if negates && is_unnamed(&outside) {
+            // No guard tells packets without the field from those whose value has no name.
+            return Vec::new();
+        }
         outside.pieces.retain(|name| !name.is_empty());
-        match inside.absent || is_unnamed {
+        // A payload's beginning is one value over TCP and another over UDP.
+        for values in [&mut inside, &mut outside] {
+            let mut seen = HashSet::new();
+            values.pieces.retain(|piece| seen.insert(piece.clone()));
+        }
+        match negates {
             true => vec![form(false, true, outside.pieces)],
             false if outside.pieces.is_empty() || is_named(axis) => vec![form(false, false, inside.pieces)],
             false => vec![form(false, false, inside.pieces), form(true, false, outside.pieces)],
