@@ -102,8 +102,26 @@ fn object(text: &str, label: &str, what: &str) -> Result<Vec<u8>, Fault> {
     if begins > 1 {
         return Err(broken(format!("it holds {begins} objects, and one is read")).help(form));
     }
-    let (found, der) = pem::decode_vec(text.trim_end().as_bytes())
-        .map_err(|error| broken(format!("it is not PEM: {error}")).help(form.clone()))?;
+    if text.starts_with('\u{feff}') {
+        return Err(
+            broken("it begins with a byte order mark").help("remove it: save the file as plain ASCII")
+        );
+    }
+    let text = text.trim_end();
+    let Some((_, end)) = text.split_once("-----END ") else {
+        return Err(broken("its END line is missing: the file is cut off").help(form));
+    };
+    match end.split_once("-----") {
+        None => return Err(broken("its END line is not whole: the file is cut off").help(form)),
+        Some((_, behind)) if !behind.is_empty() => {
+            return Err(broken("something stands behind its END line").help("remove what stands there"));
+        }
+        Some(_) => {}
+    }
+    let (found, der) = pem::decode_vec(text.as_bytes()).map_err(|_| {
+        broken("it is not PEM: no base64 stands between a BEGIN and an END line of one name")
+            .help(form.clone())
+    })?;
     if found.ends_with("PRIVATE KEY") {
         let message = format!("it is a private key, where {what} is due");
         return Err(broken(message).help("keep private keys away from the balancer: it needs none"));
@@ -187,6 +205,19 @@ mod tests {
         let around = format!("issued by the factory\n\n{DEVICE}\n\n");
         assert_eq!(certificate(&around), certificate(DEVICE));
         assert_eq!(certificate(&DEVICE.replace('\n', "\r\n")), certificate(DEVICE));
+    }
+
+    #[test]
+    fn damage_of_the_form_is_told_in_our_own_words() {
+        let told = |text: &str| certificate(text).map_err(|fault| fault.message).err().unwrap_or_default();
+        let whole = DEVICE.trim_end();
+        assert_eq!(told(&DEVICE[..DEVICE.len() / 2]), "its END line is missing: the file is cut off");
+        assert_eq!(told(&whole[..whole.len() - 5]), "its END line is not whole: the file is cut off");
+        assert_eq!(told(&format!("{DEVICE}device 7\n")), "something stands behind its END line");
+        assert_eq!(told(&format!("\u{feff}{DEVICE}")), "it begins with a byte order mark");
+        let form = told(&DEVICE.replacen("MII", "M!I", 1));
+        assert_eq!(form, told(&DEVICE.replace("END CERTIFICATE", "END PUBLIC KEY")));
+        assert!(form.starts_with("it is not PEM: no base64"), "{form}");
     }
 
     #[test]
