@@ -123,21 +123,29 @@ impl Typing<'_> {
     fn accept(&mut self, authority: &mut Authority, certificate: Certificate) {
         let id = certificate.id;
         let twin = authority.certificates.iter().find_map(|other| {
-            let what = if other.id == id {
-                format!("id {id} is given twice")
+            let told = if other.id == id {
+                (
+                    format!("id {id} is given twice"),
+                    "a packet's trailer names one certificate by its id and by its hash",
+                    "give each certificate an id of its own",
+                )
             } else if other.key.is_some() && other.key == certificate.key {
-                format!("certificates {} and {id} have the same key", other.id)
+                (
+                    format!("certificates {} and {id} have the same key", other.id),
+                    "a signature covers the payload alone: behind the same one could stand the id and hash of either",
+                    "make a new key for a new certificate, or put it in the old one's place, under its id",
+                )
             } else {
                 return None;
             };
-            Some((other.span, what))
+            Some((other.span, told))
         });
-        if let Some((first, what)) = twin {
+        if let Some((first, (what, why, cure))) = twin {
             self.report
                 .error("E0328", certificate.span, what)
                 .also(first, "the first one")
-                .because("a packet's trailer names one certificate by its id and by its hash")
-                .help("give each certificate an id and a key of its own");
+                .because(why)
+                .help(cure);
             return;
         }
         authority.certificates.push(certificate);
