@@ -113,6 +113,20 @@ impl PolicyFile {
         Some((self.policy.take()?, self.image.take()?))
     }
 
+    /// What was found, as `--json` tells it; `not_yet` are the codes that were set aside.
+    pub fn document(&self, not_yet: &BTreeSet<&'static str>) -> serde_json::Value {
+        let errors = findings::errors(&self.findings);
+        serde_json::json!({
+            "version": 1,
+            "file": self.name,
+            "policy": self.policy.as_ref().map(|policy| &policy.name),
+            "errors": errors,
+            "warnings": self.findings.len() - errors,
+            "findings": findings::json(&self.sources, &self.findings),
+            "not_yet": not_yet,
+        })
+    }
+
     /// The findings on standard error, and how many there are; nothing for `Format::Json`.
     pub fn tell(&self, console: &mut Console, format: Format) {
         let text = match format {

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use policy_lang::diagnostic::Diagnostic;
 use policy_lang::policy::Policy;
-use serde_json::json;
 
 use crate::args::{Format, FormatArgs};
 use crate::console::{Console, Exit, Outcome};
@@ -54,15 +53,7 @@ pub fn run(args: &Args, console: &mut Console) -> Outcome {
     let errors = findings::errors(&file.findings);
     file.tell(console, args.format.format());
     if args.format.format() == Format::Json {
-        console.json(&json!({
-            "version": 1,
-            "file": file.name,
-            "policy": file.policy.as_ref().map(|policy| &policy.name),
-            "errors": errors,
-            "warnings": file.findings.len() - errors,
-            "findings": findings::json(&file.sources, &file.findings),
-            "not_yet": to_come,
-        }))?;
+        console.json(&file.document(&to_come))?;
     } else if let Some(policy) = file.policy.as_ref().filter(|_| errors == 0) {
         let warnings = match file.findings.len() {
             0 => String::new(),

@@ -1,5 +1,6 @@
 //! Owns `lbctl compile`.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 
@@ -51,11 +52,16 @@ The same policy gives the same id; comments and lay-out are no part of it. With 
 standard output.";
 
 pub fn run(args: &Args, console: &mut Console) -> Outcome {
-    let Some((_, image)) = policy_file::load(&args.file, &[])?.compiled(console) else {
+    let format = if args.json { ImageFormat::Json } else { args.format };
+    let file = policy_file::load(&args.file, &[])?;
+    if file.image.is_none() && format == ImageFormat::Json {
+        console.json(&file.document(&BTreeSet::new()))?;
+        return Ok(Exit::Findings);
+    }
+    let Some((_, image)) = file.compiled(console) else {
         return Ok(Exit::Findings);
     };
     let maps = footprint::maps(&image).map_err(|error| Failure::new(error.to_string()))?;
-    let format = if args.json { ImageFormat::Json } else { args.format };
     let content = match format {
         ImageFormat::Text => compiler::image::to_text(&image).into_bytes(),
         ImageFormat::Bin => compiler::image::to_bytes(&image),
