@@ -55,6 +55,15 @@ fn the_binary_form_is_the_same_image() {
     assert_eq!(desk.command(&["compile", "p.lbp", "--format", "bin"]).output().unwrap().stdout, bytes);
 }
 
+/// In the form in which `check` prints them.
+#[test]
+fn what_refuses_a_policy_is_told_as_json_too() {
+    let desk = Desk::new(&[("p.lbp", "lbp 1\npolicy p { default drop } = reject\n")]);
+    let ran = desk.lbctl(&["compile", "p.lbp", "--json"]);
+    let document: Value = serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran}"));
+    assert_eq!((ran.code, document["findings"][0]["code"].as_str()), (Some(1), Some("N0513")), "{ran}");
+}
+
 #[test]
 fn nothing_is_written_where_there_are_errors() {
     let desk = Desk::new(&[("p.lbp", "lbp 1\npolicy p { default drop } = drp\n")]);

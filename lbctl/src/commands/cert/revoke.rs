@@ -46,7 +46,7 @@ enum Told {
 const EXAMPLES: &str = "\
 Examples:
   lbctl cert revoke certs/device-7.pem --list revoked.txt
-  lbctl cert revoke 06910a5e058a384af05f2cf922732a73079e49270184ccd --list revoked.txt
+  lbctl cert revoke 06910a5e058a384af05f2cf922732a73079e4927ed0184ccda6a134756153446 --list revoked.txt
 
 Where the instance runs, it accepts the certificate no longer from this moment on, and its sessions end; the list keeps it \
 so over the next apply.";
