@@ -1,5 +1,6 @@
 //! Owns the work that needs a process: ageing flows, ending sessions with their certificates, keeping next hops fresh and
-//! checking signatures, one agent for an instance. Never decides on any other packet: traffic goes on without it, and it may die at any time.
+//! checking signatures, one agent for an instance. Never decides on any other packet: traffic goes on without it, and it
+//! may die at any time.
 
 use std::fs;
 use std::io;
